@@ -1,0 +1,83 @@
+"""Scale parameterizations with a bound: UpBounded, DownBounded, Bounded (Dehaene & Brossard 2021, arXiv 2106.13739)."""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn.functional import elu, logsigmoid
+
+from stable_params.exponential import split_at_zero
+from stable_params.parameterization import Parameterization, require_positive
+from stable_params.scale import Scale
+
+
+@dataclass(frozen=True)
+class UpBounded(Parameterization):
+    """sigma below `omega`: omega/2 exp p for p <= 0 and omega/2 (2 - exp(-p)) for p > 0 (eq. 12).
+
+    log sigma = log(omega/2) + p and log(omega/2) + log(2 - exp(-p)). At p = 0 the slope of sigma is omega/2 from both
+    sides, that of log sigma 1. p = -inf gives (0, -inf), p = +inf gives (omega, log omega), with finite gradients.
+    Raises ValueError unless omega is finite and above 0.
+    """
+
+    omega: float
+    name: ClassVar[str] = "upbounded"
+
+    def __post_init__(self) -> None:
+        require_positive("omega", self.omega)
+
+    def _scale(self, raw: Tensor) -> Scale:
+        below, above = split_at_zero(raw)
+        sigma = (below.exp() + (1 - torch.exp(-above))) * (self.omega / 2)
+        # 1 - exp(-p), accurate near 0. For x <= 0 elu is expm1, but with gradient exp x; expm1's own is result + 1: 0
+        # from p = 17 on.
+        approach = -elu(-above)
+        return Scale(sigma, below + approach.log1p() + (math.log(self.omega) - math.log(2)))
+
+
+@dataclass(frozen=True)
+class DownBounded(Parameterization):
+    """sigma = alpha + exp p, above `alpha` (eq. 14).
+
+    log sigma = logaddexp(p, log alpha), which is finite for every finite p; sigma and its gradient overflow to +inf
+    where exp p does. p = -inf gives (alpha, log alpha), p = +inf gives (inf, inf).
+    Raises ValueError unless alpha is finite and above 0.
+    """
+
+    alpha: float
+    name: ClassVar[str] = "downbounded"
+
+    def __post_init__(self) -> None:
+        require_positive("alpha", self.alpha)
+
+    def _scale(self, raw: Tensor) -> Scale:
+        log_alpha = raw.new_full((), math.log(self.alpha))
+        return Scale(raw.exp() + self.alpha, torch.logaddexp(raw, log_alpha))
+
+
+@dataclass(frozen=True)
+class Bounded(Parameterization):
+    """sigma = alpha + (omega - alpha) sigmoid p, between `alpha` and `omega` (eq. 15).
+
+    As sigma = alpha sigmoid(-p) + omega sigmoid p, log sigma is the logaddexp of the logs of these terms, which keeps
+    approaching its bounds where sigma itself has rounded to them. p = -inf gives (alpha, log alpha), p = +inf gives
+    (omega, log omega), with gradients 0. Raises ValueError unless both are finite and above 0, and alpha < omega.
+    """
+
+    alpha: float
+    omega: float
+    name: ClassVar[str] = "bounded"
+
+    def __post_init__(self) -> None:
+        require_positive("alpha", self.alpha)
+        require_positive("omega", self.omega)
+        if self.alpha >= self.omega:
+            raise ValueError(f"alpha must be below omega, got alpha {self.alpha!r} and omega {self.omega!r}")
+
+    def _scale(self, raw: Tensor) -> Scale:
+        sigma = raw.sigmoid() * (self.omega - self.alpha) + self.alpha
+        log_lower = logsigmoid(-raw) + math.log(self.alpha)
+        log_upper = logsigmoid(raw) + math.log(self.omega)
+        return Scale(sigma, torch.logaddexp(log_lower, log_upper))

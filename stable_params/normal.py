@@ -1,0 +1,84 @@
+"""Diagonal normal distribution whose KL divergence, draw and log density start from (loc, Scale), never from raw."""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Self
+
+import torch
+from torch import Size, Tensor
+
+from stable_params.scale import Scale
+
+
+@dataclass(frozen=True, eq=False)
+class Normal:
+    """Independent normals with mean `loc` and standard deviation `scale.sigma`, elementwise.
+
+    The two shapes must broadcast; the methods raise ValueError naming the shapes that do not. Results follow torch's
+    type promotion, so float32 in is float32 out. In float32, `kl` and `log_prob` give no NaN for finite means and log
+    sigma in [-120, 120], even where sigma itself under- or overflows.
+    """
+
+    loc: Tensor
+    scale: Scale
+
+    def kl(self, prior: "Normal") -> Tensor:
+        """KL(self || prior) per element, in nats, of the broadcast shape (Dehaene & Brossard 2021, eq. 8).
+
+        With r = log sigma1 - log sigma2, u = sigma1/sigma2 - 1 = expm1(r) and x = (loc1 - loc2)/sigma2, eq. 8 is
+        (u - r) + u^2/2 + x^2/2: no constant to cancel, 0 for equal distributions, +inf only where the value overflows.
+        """
+        log_sigma, prior_log_sigma = self.scale.log_sigma, prior.scale.log_sigma
+        _broadcast_shape(loc=self.loc, sigma=log_sigma, prior_loc=prior.loc, prior_sigma=prior_log_sigma)
+        log_ratio = log_sigma - prior_log_sigma
+        excess = torch.expm1(log_ratio)
+        shift = _standardized(self.loc - prior.loc, prior_log_sigma)
+        # Halving before squaring: the square alone overflows sooner than half of it.
+        return (excess - log_ratio) + (0.5 * excess) * excess + (0.5 * shift) * shift
+
+    def rsample(self, eps: Tensor | None = None) -> Tensor:
+        """The draw sigma * eps + loc, differentiable in loc and sigma.
+
+        eps is standard-normal noise that broadcasts against loc and sigma; None draws it once from torch's global
+        generator, in the broadcast shape of loc and sigma and the dtype of loc.
+        """
+        if eps is None:
+            eps = torch.randn_like(self.loc.expand(_broadcast_shape(loc=self.loc, sigma=self.scale.sigma)))
+        else:
+            _broadcast_shape(loc=self.loc, sigma=self.scale.sigma, eps=eps)
+        return self.scale.sigma * eps + self.loc
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log density at `value` per element, in nats, of the broadcast shape.
+
+        It is -x^2/2 - log sigma - log(2 pi)/2 with x = (value - loc)/sigma.
+        """
+        _broadcast_shape(loc=self.loc, sigma=self.scale.log_sigma, value=value)
+        shift = _standardized(value - self.loc, self.scale.log_sigma)
+        return (-0.5 * shift) * shift - self.scale.log_sigma - 0.5 * math.log(2 * math.pi)
+
+    def tempered(self, temperature: float) -> Self:
+        """The same mean with sigma multiplied by `temperature`; ValueError unless that is finite and above 0."""
+        return replace(self, scale=self.scale.tempered(temperature))
+
+    def detach(self) -> Self:
+        """The same tensors without their graph; nothing is copied."""
+        scale = Scale(self.scale.sigma.detach(), self.scale.log_sigma.detach())
+        return replace(self, loc=self.loc.detach(), scale=scale)
+
+
+def _standardized(delta: Tensor, log_sigma: Tensor) -> Tensor:
+    """delta / sigma as delta h h, h = exp(-log_sigma / 2): h stays in range where sigma or 1/sigma does not."""
+    half_power = torch.exp(-0.5 * log_sigma)
+    return delta * half_power * half_power
+
+
+def _broadcast_shape(**tensors: Tensor) -> Size:
+    shapes = [tensor.shape for tensor in tensors.values()]
+    if all(shape == shapes[0] for shape in shapes):
+        return shapes[0]
+    try:
+        return torch.broadcast_shapes(*shapes)
+    except RuntimeError as error:
+        listed = ", ".join(f"{name} {tuple(tensor.shape)}" for name, tensor in tensors.items())
+        raise ValueError(f"shapes do not broadcast: {listed}") from error

@@ -1,0 +1,207 @@
+import itertools
+import math
+
+import mpmath
+import pytest
+import torch
+from mpmath import mpf
+
+from stable_params import Exp, Normal, Scale, Vanilla
+
+UNIT = mpf(2) ** -24  # half an ULP relative to a float32 number
+SUBNORMAL = mpf(2) ** -149  # the smallest float32 above 0
+# From beyond float32 exp's range (-103.97, 88.72) over half of that (the range of its square) down to what vanishes
+# beside 1. The values around 44.5 against 0 are where exp(2r)/2 is about to overflow.
+LOG_SIGMAS = [-120, -104, -103, -90, -88.5, -60, -52, -44.7, -20, -1, -1e-3, -1e-7, 0]
+LOG_SIGMAS += [1e-12, 1e-4, 0.5, 10, 22, 44.3, 44.5, 44.69, 44.72, 45, 88.5, 89, 104, 120]
+DISTANCES = [0, 1e-30, -1e-20, 1e-10, -1e-3, 1, 1e3, -1e10, 1e20, 1e30]
+LARGEST = mpf(torch.finfo(torch.float32).max)
+
+
+def normal(loc, log_sigma):
+    return Normal(loc, Scale(log_sigma.exp(), log_sigma))
+
+
+@pytest.fixture(scope="module")
+def grid():
+    """Every (distance, log sigma1, log sigma2) with the float32 KL and its three gradients."""
+    points = torch.tensor(list(itertools.product(DISTANCES, LOG_SIGMAS, LOG_SIGMAS)))
+    delta, l1, l2 = (column.clone().requires_grad_() for column in points.T)
+    kl = normal(delta, l1).kl(normal(torch.zeros(len(points)), l2))
+    return points.tolist(), kl.detach(), torch.autograd.grad(kl.sum(), (delta, l1, l2))
+
+
+@pytest.fixture(scope="module")
+def exact(grid):
+    """Per point: r = log(sigma1/sigma2), exp(2 r), x^2 = (distance/sigma2)^2, in 50 digits."""
+    with mpmath.workdps(50):
+        rows = [(mpf(l1) - mpf(l2), mpf(delta), mpf(l2)) for delta, l1, l2 in grid[0]]
+        return [(r, mpmath.exp(2 * r), (delta * mpmath.exp(-l2)) ** 2) for r, delta, l2 in rows]
+
+
+def test_kl_is_accurate_over_the_whole_range_of_float32(grid, exact, assert_within):
+    # r is rounded once (half an ULP, times |dKL/dr| = |exp(2r) - 1|); u - r is as accurate as r; u (twice) and h (four
+    # times) are within an ULP, which is two units; products and sums round by one unit each. Measured: 7 units.
+    points, kl, _ = grid
+    expected = [mpmath.expm1(2 * r) / 2 - r + x2 / 2 for r, _, x2 in exact]
+    conditioning = [abs(r) * (2 + abs(mpmath.expm1(2 * r))) for r, _, _ in exact]
+    allowed = [UNIT * (12 * want + slack) + SUBNORMAL for want, slack in zip(expected, conditioning)]
+    assert_within(points, kl, expected, allowed)
+
+
+def test_kl_has_no_nan_and_overflows_only_where_the_truth_does(grid, exact):
+    _, kl, _ = grid
+    too_large = torch.tensor([mpmath.expm1(2 * r) / 2 - r + x2 / 2 > LARGEST for r, _, x2 in exact])
+    assert not kl.isnan().any()
+    assert torch.equal(kl.isinf(), too_large)
+    # The grid holds values whose double is out of range: exp(2r) overflows, half of it does not.
+    assert ((kl > torch.finfo(torch.float32).max / 2) & kl.isfinite()).any()
+
+
+def test_kl_gradients_are_finite_and_right_where_the_truth_is_representable(grid, exact, assert_within):
+    # 1 + u is as accurate as 1 is beside it, h enters four times as above, exp(2r) suffers from r's rounding; where x h
+    # is subnormal, the chain rule multiplies its error by delta h.
+    points, _, gradients = grid
+    true = []
+    for (r, ratio, x2), (delta, _, l2) in zip(exact, points):
+        true.append((mpf(delta) * mpmath.exp(-2 * mpf(l2)), mpmath.expm1(2 * r), -mpmath.expm1(2 * r) - x2))
+    keep = [i for i, row in enumerate(true) if all(abs(value) <= LARGEST / 2 for value in row)]
+    assert len(keep) > len(points) / 4
+    for column, gradient in enumerate(gradients):
+        slack = [12 * abs(true[i][0]) if column == 0 else _slack(*exact[i]) for i in keep]
+        allowed = [UNIT * units + _floor(points[i]) for units, i in zip(slack, keep)]
+        assert_within([points[i] for i in keep], gradient[keep], [true[i][column] for i in keep], allowed)
+
+
+def _slack(r, ratio, x2):
+    return 8 + ratio * (8 + 2 * abs(r)) + 12 * x2
+
+
+def _floor(point):
+    delta, _, l2 = point
+    return SUBNORMAL * (1 + abs(mpf(delta)) * mpmath.exp(-mpf(l2) / 2))
+
+
+@pytest.mark.parametrize("log_sigma", [-120.0, -52.0, 0.0, 45.0, 120.0])
+def test_kl_of_equal_normals_is_exactly_zero(log_sigma):
+    same = normal(torch.tensor([3.0, -1e20]), torch.full((2,), log_sigma))
+    assert same.kl(same).tolist() == [0, 0]
+
+
+def test_kl_of_nearly_equal_normals_is_their_small_distance_not_rounding_noise(assert_within):
+    # For small r the value is r^2 (1 + 2r/3 + ...); u - r and u^2/2 are half of it each, with an error of an ULP of r.
+    log_ratio = torch.cat([sign * torch.logspace(-12, 0, 400) for sign in (-1, 1)])
+    zero = torch.zeros_like(log_ratio)
+    kl = normal(zero, log_ratio).kl(normal(zero, zero))
+    expected = [mpmath.expm1(2 * mpf(r)) / 2 - mpf(r) for r in log_ratio.tolist()]
+    allowed = [UNIT * (6 * want + 2 * abs(r)) for want, r in zip(expected, log_ratio.tolist())]
+    assert_within(log_ratio.tolist(), kl, expected, allowed)
+    assert (kl >= 0).all()
+
+
+def test_kl_reads_log_sigma_not_sigma():
+    lost = Normal(torch.zeros(1), Scale(torch.zeros(1), torch.tensor([-110.0])))
+    prior = Normal(torch.zeros(1), Scale(torch.zeros(1), torch.tensor([-108.0])))
+    torch.testing.assert_close(lost.kl(prior), torch.tensor([2 + math.expm1(-4) / 2]), rtol=1e-6, atol=0)
+
+
+def test_kl_is_in_nats_and_directed():
+    # Worked by hand: log(2/1) + (1 + 9)/(2 * 4) - 1/2.
+    q, p = normal(torch.tensor([3.0]), torch.zeros(1)), normal(torch.zeros(1), torch.tensor([math.log(2)]))
+    torch.testing.assert_close(q.kl(p), torch.tensor([math.log(2) + 10 / 8 - 0.5]), rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("name", ["kl", "rsample", "log_prob"])
+def test_nan_is_not_hidden(name):
+    broken = normal(torch.tensor([torch.nan, 0.0]), torch.tensor([0.0, torch.nan]))
+    arguments = {"kl": (normal(torch.zeros(2), torch.zeros(2)),), "rsample": (), "log_prob": (torch.zeros(2),)}
+    assert getattr(broken, name)(*arguments[name]).isnan().all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64], ids=str)
+def test_dtype_and_broadcast_shape_are_kept(dtype):
+    q = normal(torch.zeros(4, 1, dtype=dtype), torch.zeros(1, 3, dtype=dtype))
+    p = normal(torch.zeros(1, dtype=dtype), torch.ones(1, dtype=dtype))
+    for result in (q.kl(p), q.rsample(), q.log_prob(torch.ones(3, dtype=dtype))):
+        assert result.shape == (4, 3) and result.dtype == dtype
+
+
+def test_rsample_with_given_noise_is_sigma_eps_plus_loc():
+    loc, log_sigma, eps = torch.randn(3, 2, 5)
+    assert torch.equal(normal(loc, log_sigma).rsample(eps), log_sigma.exp() * eps + loc)
+
+
+@pytest.mark.parametrize(
+    "loc_shape, sigma_shape, drawn", [((2, 3), (2, 3), (2, 3)), ((3,), (4, 1), (4, 3)), ((), (5,), (5,))]
+)
+def test_rsample_takes_exactly_one_standard_normal_draw(loc_shape, sigma_shape, drawn):
+    q = normal(torch.full(loc_shape, 2.0), torch.full(sigma_shape, 0.5))
+    torch.manual_seed(11)
+    expected, following = torch.tensor(0.5).exp() * torch.randn(drawn) + 2.0, torch.randn(4)
+    torch.manual_seed(11)
+    assert torch.equal(q.rsample(), expected)
+    assert torch.equal(torch.randn(4), following)
+
+
+def test_rsample_has_the_moments_of_the_distribution():
+    count, loc, log_sigma = 200_000, -3.0, 0.7
+    torch.manual_seed(0)
+    draws = normal(torch.full((count,), loc), torch.full((count,), log_sigma)).rsample().double()
+    sigma = math.exp(log_sigma)
+    # Five standard errors: sigma/sqrt(n) of the mean, sigma^2 sqrt(2/n) of the variance.
+    assert abs(draws.mean().item() - loc) < 5 * sigma / math.sqrt(count)
+    assert abs(draws.var().item() - sigma**2) < 5 * sigma**2 * math.sqrt(2 / count)
+
+
+def test_rsample_is_differentiable_in_loc_and_scale():
+    loc, raw = torch.zeros(3, requires_grad=True), torch.full((3,), 0.4, requires_grad=True)
+    eps = torch.tensor([-1.0, 0, 2])
+    Exp().normal(loc, raw).rsample(eps).sum().backward()
+    assert loc.grad.tolist() == [1, 1, 1]
+    assert torch.equal(raw.grad, eps * raw.detach().exp())
+
+
+def test_log_prob_is_accurate_over_the_whole_range_of_float32(assert_within):
+    points = torch.tensor(list(itertools.product(DISTANCES, LOG_SIGMAS)))
+    value, log_sigma = points.T
+    result = normal(torch.zeros(len(points)), log_sigma).log_prob(value)
+    rows = [((mpf(v) * mpmath.exp(-mpf(s))) ** 2 / 2, mpf(s)) for v, s in points.tolist()]
+    half_log_2pi = mpmath.log(2 * mpmath.pi) / 2
+    allowed = [UNIT * (12 * square + 3 * abs(s) + 2) for square, s in rows]
+    assert_within(points.tolist(), result, [-square - s - half_log_2pi for square, s in rows], allowed)
+
+
+def test_log_prob_is_a_density():
+    value = torch.linspace(-60, 60, 200_001, dtype=torch.float64)
+    density = normal(torch.tensor(1.5).double(), torch.tensor(0.9).double()).log_prob(value).exp()
+    # The trapezoid rule is exact to rounding for a normal whose sigma is thousands of steps wide.
+    assert torch.trapezoid(density, value).item() == pytest.approx(1, rel=1e-12)
+
+
+def test_tempered_scales_sigma_and_keeps_loc():
+    loc, log_sigma = torch.randn(2, 6)
+    cooled = normal(loc, log_sigma).tempered(0.7)
+    assert torch.equal(cooled.loc, loc)
+    assert torch.equal(cooled.scale.sigma, log_sigma.exp() * 0.7)
+    with pytest.raises(ValueError, match="temperature .* got -1"):
+        normal(loc, log_sigma).tempered(-1)
+
+
+def test_detached_keeps_values_and_class_but_no_graph():
+    attached = Vanilla().normal(torch.randn(3, requires_grad=True), torch.randn(3, requires_grad=True))
+    detached = attached.detach()
+    assert type(detached) is type(attached)
+    for kept, tensor in zip((detached.loc, *detached.scale), (attached.loc, *attached.scale)):
+        assert torch.equal(kept, tensor) and kept.data_ptr() == tensor.data_ptr() and not kept.requires_grad
+
+
+def test_shapes_that_do_not_broadcast_are_named():
+    bad, good = normal(torch.zeros(2, 3), torch.zeros(2, 4)), normal(torch.zeros(2, 3), torch.zeros(2, 3))
+    with pytest.raises(ValueError, match=r"loc \(2, 3\), sigma \(2, 4\)"):
+        bad.rsample()
+    with pytest.raises(ValueError, match=r"loc \(2, 3\), sigma \(2, 4\), value \(2, 3\)"):
+        bad.log_prob(torch.zeros(2, 3))
+    with pytest.raises(ValueError, match=r"prior_loc \(5,\), prior_sigma \(5,\)"):
+        good.kl(normal(torch.zeros(5), torch.zeros(5)))
+    with pytest.raises(ValueError, match=r"eps \(7,\)"):
+        good.rsample(torch.zeros(7))
