@@ -1,0 +1,48 @@
+"""The direction of imports: stable_params ← vdvae ← train.py, experiments, benchmarks; the log readers need no torch."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PROJECT = {"stable_params", "vdvae", "patches", "experiments", "benchmarks", "train", "hps", "tests"}
+ALLOWED = {
+    "stable_params": {"stable_params"},
+    "vdvae": {"vdvae", "stable_params"},
+    "patches": {"patches"},
+    "experiments": {"experiments", "vdvae", "stable_params"},
+    "benchmarks": {"benchmarks", "vdvae", "stable_params"},
+}
+
+
+def imported(path: Path) -> set[str]:
+    """First parts of the names of all modules that a file imports."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: a relative import"
+            names.add(node.module.split(".")[0])
+    return names
+
+
+@pytest.mark.parametrize("package", ALLOWED)
+def test_packages_import_only_what_they_may(package):
+    for path in (ROOT / package).rglob("*.py"):
+        assert imported(path) & PROJECT <= ALLOWED[package], path
+
+
+def test_stable_params_needs_torch_alone():
+    for path in (ROOT / "stable_params").rglob("*.py"):
+        foreign = imported(path) - set(sys.stdlib_module_names) - {"torch", "stable_params"}
+        assert not foreign, f"{path} imports {foreign}"
+
+
+@pytest.mark.parametrize("module", ["vdvae.inspect", "vdvae.compare"])
+def test_log_readers_start_without_torch(module):
+    program = f"import sys, {module}; sys.exit(int('torch' in sys.modules or 'mpi4py' in sys.modules))"
+    assert subprocess.run([sys.executable, "-c", program], cwd=ROOT).returncode == 0

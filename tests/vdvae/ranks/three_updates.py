@@ -1,0 +1,51 @@
+"""Three updates of a small VDVAE, noise off, on this rank's share of four images: `three_updates.py OUT [nan_rank]`.
+
+Writes OUT/rank-R.pt with the weights before, after each update, the averaged weights and each update's report.
+"""
+
+import sys
+from pathlib import Path
+
+import torch
+
+from vdvae.distributed import join_world, share_gradients
+from vdvae.ema import average_of
+from vdvae.hparams import load_hparams
+from vdvae.optimizer import make_optimizer
+from vdvae.preprocess import Preprocess
+from vdvae.step_report import PendingReport
+from vdvae.train_step import TrainStep
+from vdvae.vae import VAE
+
+FLAGS = ["--hps", "cifar10", "--image_size", "8", "--width", "16", "--zdim", "4", "--num_mixtures", "2",
+         "--dec_blocks", "1x1,4m1,8m4", "--enc_blocks", "8x1,8d2,4d4,1x1", "--warmup_iters", "0", "--lr", "0.001",
+         "--ema_rate", "0.5", "--sigma_param", "explin"]
+
+
+def main(out: Path, nan_rank: int | None) -> None:
+    hparams = load_hparams(FLAGS)
+    torch.randn_like = torch.zeros_like
+    with join_world("cpu") as world:
+        torch.manual_seed(3)
+        vae = VAE(hparams)
+        average = average_of(vae)
+        images = torch.randint(0, 256, (3, 4, 8, 8, 3), generator=torch.Generator().manual_seed(5), dtype=torch.uint8)
+        step = TrainStep(share_gradients(vae, world), average, make_optimizer(hparams, vae.parameters()), hparams, world)
+        saved = {"weights": [weights(vae)], "averages": [weights(average)], "reports": []}
+        for iteration in range(3):
+            batch = Preprocess(hparams.dataset_spec)(images[iteration, world.rank :: world.size])
+            if nan_rank == world.rank and iteration == 1:
+                batch.input[0, 0, 0, 0] = torch.nan
+            report = PendingReport(step(*batch, hparams.lr), iteration, 0, hparams.lr).read()
+            saved["weights"].append(weights(vae))
+            saved["averages"].append(weights(average))
+            saved["reports"].append({"reasons": report.reasons, "losses": report.losses, "grad_norm": report.grad_norm})
+        torch.save(saved, out / f"rank-{world.rank}.pt")
+
+
+def weights(model: torch.nn.Module) -> torch.Tensor:
+    return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else None)

@@ -1,0 +1,130 @@
+"""Every figure of the original code, computed again here: losses, gradients, latents, samples, three updates."""
+
+import json
+import math
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from vdvae.distributed import World
+from vdvae.ema import average_of
+from vdvae.hparams import Hparams, load_hparams
+from vdvae.likelihood import LogisticMixture
+from vdvae.optimizer import make_optimizer
+from vdvae.datasets.spec import DatasetSpec
+from vdvae.preprocess import Batch, Preprocess
+from vdvae.train_step import TrainStep
+from vdvae.vae import VAE
+
+GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "upstream_parity.json").read_text())
+LOSS_TOLERANCE, GRADIENT_TOLERANCE = 2e-5, 2e-4  # what golden/README.md states for a faithful implementation
+CASES = [(case, variant) for case, content in GOLDEN.items() for variant in content["results"]]
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """The figures were computed on one thread; sums over threads round differently."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def case_hparams(case: str, variant: str) -> Hparams:
+    config = GOLDEN[case]["config"]
+    name, _, const = variant.partition("/")
+    flags = ["--hps", "cifar10", "--sigma_param", name, "--image_size", str(config["image_size"]), *config["flags"]]
+    flags += ["--prior_const1"] if const else []
+    flags += ["--dataset", "ffhq_256"] if config["low_bit"] else []
+    return load_hparams(flags)
+
+
+def generated_weight(name: str, shape: torch.Size) -> torch.Tensor:
+    a = np.random.Generator(np.random.PCG64(zlib.crc32(name.encode()))).standard_normal(tuple(shape))
+    fan = int(np.prod(shape[1:])) if len(shape) == 4 and shape[0] != 1 else 1
+    a = a / math.sqrt(fan) if fan > 1 else a * 0.1
+    return torch.from_numpy((a + 1 if name.endswith("gain") else a).astype(np.float32))
+
+
+def case_vae(hparams: Hparams) -> VAE:
+    vae = VAE(hparams)
+    vae.load_state_dict({name: generated_weight(name, value.shape) for name, value in vae.state_dict().items()})
+    return vae
+
+
+def case_batch(case: str) -> Batch:
+    config = GOLDEN[case]["config"]
+    size, generator = config["image_size"], np.random.Generator(np.random.PCG64(7))
+    images = generator.integers(0, 256, (config["n"], size, size, 3)).astype(np.uint8)
+    spec = DatasetSpec("golden", size, config["shift"], config["scale"], config["low_bit"])
+    return Preprocess(spec)(torch.from_numpy(images))
+
+
+def close(value, expected, tolerance: float) -> None:
+    torch.testing.assert_close(torch.as_tensor(value, dtype=torch.float64), torch.as_tensor(expected, dtype=torch.float64),
+                               rtol=tolerance, atol=0.0, equal_nan=True)
+
+
+@pytest.mark.parametrize("case, variant", CASES)
+def test_losses_gradients_and_latents(case, variant):
+    expected, batch = GOLDEN[case]["results"][variant], case_batch(case)
+    vae = case_vae(case_hparams(case, variant))
+    torch.manual_seed(1234)
+    elbo = vae(*batch)
+    elbo.negative_elbo.backward()
+    close(elbo.negative_elbo, expected["elbo"], LOSS_TOLERANCE)
+    close(elbo.distortion.mean(), expected["distortion"], LOSS_TOLERANCE)
+    close(elbo.rate.mean(), expected["rate"], LOSS_TOLERANCE)
+    close(elbo.kl_per_block.sum(dim=1), expected["kl_per_block"], LOSS_TOLERANCE)
+    close([latent.z.abs().mean() for latent in elbo.latents], expected["z_abs_mean_per_block"], LOSS_TOLERANCE)
+    norms = {name: parameter.grad.norm().item() for name, parameter in vae.named_parameters()}
+    assert norms.keys() == expected["grad_norms"].keys()
+    for name, norm in norms.items():
+        close(norm, expected["grad_norms"][name], GRADIENT_TOLERANCE)
+    close(math.sqrt(sum(norm**2 for norm in norms.values())), expected["grad_norm"], GRADIENT_TOLERANCE)
+
+
+@pytest.mark.parametrize("case, variant", CASES)
+def test_free_and_partial_samples(case, variant):
+    expected, batch = GOLDEN[case]["results"][variant], case_batch(case)
+    vae = case_vae(case_hparams(case, variant))
+    torch.manual_seed(1234)
+    latents = [latent.z for latent in vae.encode(batch.input)[:2]]
+    n = len(batch.input)
+    for prefix, count, temperature, given in (("prior", 2, 1.0, []), ("partial", n, 1.0, latents), ("prior_t0.7", 2, 0.7, [])):
+        if f"{prefix}_px_mean" in expected:
+            torch.manual_seed(99)
+            with torch.no_grad():
+                state = vae.decoder.generate(count, temperature, given)
+            close(state.mean(), expected[f"{prefix}_px_mean"], LOSS_TOLERANCE)
+            close(state.std(), expected[f"{prefix}_px_std"], LOSS_TOLERANCE)
+
+
+@pytest.mark.parametrize("case", GOLDEN)
+def test_sampled_images(case):
+    expected = GOLDEN[case]["results"]["vanilla"]
+    vae = case_vae(case_hparams(case, "vanilla"))
+    torch.manual_seed(99)
+    images = vae.sample(2, temperature=0.7)
+    assert images.dtype == torch.uint8 and list(images.shape) == expected["sample_shape"]
+    close(images.double().sum(), expected["sample_t0.7_uint8_sum"], LOSS_TOLERANCE)
+
+
+@pytest.mark.parametrize("case", GOLDEN)
+def test_three_updates(case):
+    expected = GOLDEN[case]["results"]["vanilla"]["train3"]
+    hparams = Hparams(**{**vars(case_hparams(case, "vanilla")), "wd": expected["wd"], "ema_rate": expected["ema_rate"],
+                         "adam_beta1": expected["betas"][0], "adam_beta2": expected["betas"][1], "skip_threshold": -1.0})
+    vae = case_vae(hparams)
+    average = average_of(vae)
+    step = TrainStep(vae, average, make_optimizer(hparams, vae.parameters()), hparams, World())
+    torch.manual_seed(5)
+    batch = case_batch(case)
+    losses = [step(*batch, expected["lr"]).elbo.negative_elbo.item() for _ in range(3)]
+    close(losses, expected["elbos"], LOSS_TOLERANCE)
+    for model, norm in ((vae, expected["param_norm"]), (average, expected["ema_norm"])):
+        total = math.sqrt(sum(parameter.double().square().sum().item() for parameter in model.parameters()))
+        close(total, norm, LOSS_TOLERANCE)

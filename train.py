@@ -1,0 +1,24 @@
+"""Train a VDVAE, or score one with --test_eval: `mpiexec -n 2 python train.py --hps cifar10 --sigma_param explin`."""
+
+import sys
+
+from vdvae.distributed import LaunchError, join_world, launched_rank
+from vdvae.hparams import HparamsError, load_hparams
+from vdvae.run import StartError, run
+
+
+def main() -> int:
+    """Parse, meet the other ranks, run; exit code 2 for input that cannot be used."""
+    try:
+        hparams = load_hparams(sys.argv[1:])
+        with join_world(hparams.device, hparams.port) as world:
+            run(hparams, world)
+    except (HparamsError, LaunchError, StartError) as error:
+        if launched_rank() == 0:
+            print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

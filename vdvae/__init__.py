@@ -1,0 +1,21 @@
+"""The very deep VAE: model, data, training, logs and the tools that read them."""
+
+from importlib import import_module
+
+_HOMES = {
+    "VAE": "vdvae.vae",
+    "Elbo": "vdvae.vae",
+    "Latent": "vdvae.decoder",
+    "Hparams": "vdvae.hparams",
+    "load_hparams": "vdvae.hparams",
+    "load_splits": "vdvae.datasets",
+}
+
+__all__ = list(_HOMES)
+
+
+def __getattr__(name: str):
+    """Import a public name on first use, so that the log readers start without loading torch."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'vdvae' has no attribute {name!r}; it has {', '.join(__all__)}")
+    return getattr(import_module(_HOMES[name]), name)

@@ -1,0 +1,59 @@
+"""Sets of uint8 images `[H, W, C]`: the interface and the kind that is an array in memory or on disk."""
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+
+class ImageSet(Dataset):
+    """uint8 images of one shape.
+
+    image_shape: (H, W, C).
+    decodes: True where items are decoded from files, so that worker processes help.
+    """
+
+    image_shape: tuple[int, int, int]
+    decodes: bool
+
+    def __len__(self) -> int:
+        """Number of images."""
+        raise NotImplementedError
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        """Image `index` as uint8 `[H, W, C]`; IndexError beyond the end."""
+        raise NotImplementedError
+
+    def __getitems__(self, indices: list[int]) -> torch.Tensor:
+        """The images at `indices`, in that order, as one uint8 batch `[B, H, W, C]`."""
+        return torch.stack([self[index] for index in indices])
+
+
+class ArrayImages(ImageSet):
+    """Images of a uint8 array `[N, H, W, 3]`, resident or memory-mapped, in the order of `indices` (None: file order).
+
+    The array is referred to, never copied: reading a batch copies that batch alone. A pickled memory map is a full
+    copy, so read these in the training process (`decodes` is False), not in spawned workers.
+    Raises TypeError unless array is uint8, ValueError unless it is `[N, H, W, 3]` and every index lies in 0..N-1.
+    """
+
+    decodes = False
+
+    def __init__(self, array: np.ndarray, indices: np.ndarray | None = None):
+        if array.dtype != np.uint8:
+            raise TypeError(f"images must be uint8, got {array.dtype}")
+        if array.ndim != 4 or array.shape[-1] != 3:
+            raise ValueError(f"images must be [N, H, W, 3], got {list(array.shape)}")
+        self.array = array
+        self.indices = np.arange(len(array)) if indices is None else np.asarray(indices, dtype=np.int64)
+        if len(self.indices) and not (0 <= self.indices.min() and self.indices.max() < len(array)):
+            raise ValueError(f"indices must lie in 0..{len(array) - 1}, got {self.indices.min()}..{self.indices.max()}")
+        self.image_shape = tuple(array.shape[1:])
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        return torch.from_numpy(np.array(self.array[self.indices[index]]))
+
+    def __getitems__(self, indices: list[int]) -> torch.Tensor:
+        return torch.from_numpy(np.asarray(self.array[self.indices[indices]]))

@@ -1,0 +1,40 @@
+"""Facts about each data set that hyper-parameters and preprocessing need; imports nothing heavy."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class DatasetSpec:
+    """What is known about a data set before any of its images is read.
+
+    name: the value of `--dataset`.
+    image_size: height and width in pixels; None where `--image_size` says.
+    shift, scale: the network's input is (x + shift) * scale with x the pixel in 0..255.
+    five_bit: the target is floored to multiples of 8 (32 grey levels).
+    """
+
+    name: str
+    image_size: int | None
+    shift: float
+    scale: float
+    five_bit: bool = False
+
+
+# photos32: minus the mean and one over the standard deviation of the training crops, all channels together.
+PHOTOS_SHIFT, PHOTOS_SCALE = -104.31948, 1 / 72.75284
+# folder: mid grey, and a width close to that of the photographic sets; the images are not measured.
+FOLDER_SHIFT, FOLDER_SCALE = -127.5, 1 / 64
+
+DATASETS: dict[str, DatasetSpec] = {
+    spec.name: spec
+    for spec in (
+        DatasetSpec("cifar10", 32, shift=-120.63838, scale=1 / 64.16736),
+        DatasetSpec("imagenet32", 32, shift=-116.2373, scale=1 / 69.37404),
+        DatasetSpec("imagenet64", 64, shift=-115.92961967, scale=1 / 69.37404),
+        DatasetSpec("ffhq_256", 256, shift=-112.8666757481, scale=1 / 69.84780273, five_bit=True),
+        DatasetSpec("ffhq_1024", 1024, shift=-0.4387 * 255, scale=1 / (0.2743 * 255)),
+        DatasetSpec("photos32", 32, shift=PHOTOS_SHIFT, scale=PHOTOS_SCALE),
+        DatasetSpec("photos32_ten", 32, shift=PHOTOS_SHIFT, scale=PHOTOS_SCALE),
+        DatasetSpec("folder", None, shift=FOLDER_SHIFT, scale=FOLDER_SCALE),
+    )
+}

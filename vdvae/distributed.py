@@ -1,0 +1,177 @@
+"""Who this process is among the ranks of a run, and how they meet: mpiexec, torchrun or plain python."""
+
+import contextlib
+import os
+import socket
+import sys
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+# Set in every process that an MPI launcher starts: MPICH and Intel MPI, PMIx (Open MPI, srun), MVAPICH, Cray.
+MPI_RANK_VARIABLES = ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK", "PALS_RANKID")
+MPI_SIZE_VARIABLES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
+
+
+class LaunchError(RuntimeError):
+    """The launcher and this process disagree, or the device asked for is not there."""
+
+
+@dataclass(frozen=True)
+class World:
+    """This process's place: `rank` of `size`, `local_rank` on its node of `local_size`, and its device."""
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+    local_size: int = 1
+    device: torch.device = torch.device("cpu")
+
+    @property
+    def is_main(self) -> bool:
+        """True on the one rank that prints and writes files."""
+        return self.rank == 0
+
+    def gather(self, values: Tensor) -> Tensor:
+        """Every rank's `values` `[K]` as `[size, K]`, on all ranks, without waiting for the device."""
+        if self.size == 1:
+            return values[None]
+        gathered = values.new_empty(self.size * values.numel())
+        dist.all_gather_into_tensor(gathered, values)
+        return gathered.view(self.size, -1)
+
+    def sum(self, values: Tensor) -> Tensor:
+        """Sum of every rank's `values`, on all ranks."""
+        if self.size > 1:
+            dist.all_reduce(values)
+        return values
+
+    def gather_objects(self, item: object) -> list:
+        """Every rank's `item`, in rank order, on all ranks; waits for them."""
+        if self.size == 1:
+            return [item]
+        items: list = [None] * self.size
+        dist.all_gather_object(items, item)
+        return items
+
+    def barrier(self) -> None:
+        """Wait for all ranks."""
+        if self.size > 1:
+            dist.barrier()
+
+
+def share_gradients(model: nn.Module, world: World) -> nn.Module:
+    """`model` with gradients averaged over the ranks in its backward pass; on one rank, `model` itself."""
+    if world.size == 1:
+        return model
+    devices = [world.device] if world.device.type == "cuda" else None
+    return DistributedDataParallel(model, device_ids=devices, gradient_as_bucket_view=True)
+
+
+def launched_rank() -> int:
+    """This process's rank as its launcher told it, 0 without one; known before the ranks have met."""
+    names = ("RANK", *MPI_RANK_VARIABLES)
+    return next((int(os.environ[name]) for name in names if name in os.environ), 0)
+
+
+@contextlib.contextmanager
+def join_world(device: str | None = None, port: int = 0) -> Iterator[World]:
+    """Meet the other ranks, yield this process's World, and part again.
+
+    `device` is cpu, cuda or None (cuda where there is one). Raises LaunchError. An error inside the block ends all ranks
+    with exit code 1, after its traceback.
+    """
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        context = _torchrun_world(device)
+    elif any(name in os.environ for name in MPI_RANK_VARIABLES):
+        context = _mpi_world(device, port)
+    else:
+        _check_alone()
+        context = contextlib.nullcontext(World(device=_pick_device(device, 0)))
+    with context as world:
+        if "OMP_NUM_THREADS" not in os.environ:
+            torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // world.local_size))
+        yield world
+
+
+@contextlib.contextmanager
+def _torchrun_world(device: str | None) -> Iterator[World]:
+    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
+    rank, size, local_rank, local_size = (int(os.environ[name]) for name in names)
+    world = World(rank, size, local_rank, local_size, _pick_device(device, local_rank))
+    dist.init_process_group(_backend(world.device))
+    try:
+        yield world
+    finally:
+        dist.destroy_process_group()
+
+
+@contextlib.contextmanager
+def _mpi_world(device: str | None, port: int) -> Iterator[World]:
+    from mpi4py import MPI  # starts MPI, so it is imported under an MPI launcher alone
+
+    comm = MPI.COMM_WORLD
+    _check_size(comm.size)
+    node = comm.Split_type(MPI.COMM_TYPE_SHARED)
+    try:
+        world = World(comm.rank, comm.size, node.rank, node.size, _pick_device(device, node.rank))
+        if world.size > 1:
+            dist.init_process_group(_backend(world.device), store=_meet(comm, node.size, port),
+                                    rank=world.rank, world_size=world.size)
+        yield world
+        if world.size > 1:
+            dist.destroy_process_group()
+    except BaseException as error:
+        if comm.size > 1 and not isinstance(error, SystemExit):
+            traceback.print_exc()
+            sys.stderr.flush()
+            comm.Abort(1)  # the other ranks would wait for this one in their next collective for ever
+        raise
+
+
+def _check_alone() -> None:
+    tasks = int(os.environ.get("SLURM_STEP_NUM_TASKS", "1"))
+    if tasks > 1:
+        raise LaunchError(f"srun started {tasks} tasks (SLURM_STEP_NUM_TASKS) without telling them of each other: "
+                          "use srun --mpi=pmix or --mpi=pmi2, or mpiexec")
+
+
+def _check_size(mpi_size: int) -> None:
+    for name in MPI_SIZE_VARIABLES:
+        told = os.environ.get(name)
+        if told is not None and int(told) != mpi_size:
+            raise LaunchError(f"the launcher started {told} ranks ({name}) but the MPI library that mpi4py loaded sees "
+                              f"{mpi_size}: use the mpiexec that belongs to that library, or srun --mpi=pmix or pmi2")
+
+
+def _meet(comm, node_size: int, port: int) -> dist.TCPStore:
+    """The key-value store through which the ranks find each other; rank 0 serves it."""
+    if comm.rank == 0:
+        host = "127.0.0.1" if node_size == comm.size else socket.getfqdn()
+        store = dist.TCPStore(host, port, is_master=True, wait_for_workers=False)
+        comm.bcast((host, store.port))
+        return store
+    host, port = comm.bcast(None)
+    return dist.TCPStore(host, port, is_master=False)
+
+
+def _pick_device(wanted: str | None, local_rank: int) -> torch.device:
+    if wanted == "cpu" or (wanted is None and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise LaunchError("--device cuda: PyTorch sees no CUDA device here; use --device cpu")
+    if local_rank >= torch.cuda.device_count():
+        raise LaunchError(f"rank {local_rank} of this node has no GPU: the node shows {torch.cuda.device_count()}; "
+                          "start at most that many ranks a node")
+    device = torch.device("cuda", local_rank)
+    torch.cuda.set_device(device)
+    return device
+
+
+def _backend(device: torch.device) -> str:
+    return "nccl" if device.type == "cuda" else "gloo"

@@ -1,0 +1,45 @@
+"""The loss over a whole set of images: each image once, whatever the number of ranks."""
+
+import math
+
+import torch
+
+from vdvae.datasets.images import ImageSet
+from vdvae.distributed import World
+from vdvae.preprocess import Preprocess
+from vdvae.randomness import own_noise
+from vdvae.vae import VAE
+
+LN2 = math.log(2)
+
+
+@torch.no_grad()
+def evaluate(vae: VAE, images: ImageSet, preprocess: Preprocess, n_batch: int, world: World, seed: int) -> dict:
+    """Mean loss over `images`, in nats and bits per dimension, the same dict on all ranks.
+
+    Rank r scores images r, r + size, ... in batches of `n_batch`; the noise depends on the seed and the rank alone, and
+    training's random state is left as it was. `elbo` is NaN if any image's is; `filtered_elbo` leaves those out.
+    """
+    mine = range(world.rank, len(images), world.size)
+    # sums: elbo, distortion, rate, images; finite elbos, their number; batches
+    sums = torch.zeros(7, dtype=torch.float64, device=world.device)
+    with own_noise(seed, world):
+        for start in range(0, len(mine), n_batch):
+            batch = preprocess(images.__getitems__(list(mine[start : start + n_batch])).to(world.device))
+            sums += _batch_sums(vae, batch.input, batch.target)
+    elbo, distortion, rate, count, finite, finite_count, batches = world.sum(sums).tolist()
+    return {
+        "n_images": int(count), "n_batches": int(batches), "elbo": elbo / count,
+        "filtered_elbo": finite / finite_count if finite_count else math.nan,
+        "distortion": distortion / count, "rate": rate / count, "bits_per_dim": elbo / count / LN2,
+    }
+
+
+def _batch_sums(vae: VAE, input: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    score = vae(input, target)
+    distortion, rate = score.distortion.double(), score.rate.double()
+    elbo = distortion + rate
+    finite = elbo.isfinite()
+    one = torch.ones((), dtype=torch.float64, device=elbo.device)
+    return torch.stack([elbo.sum(), distortion.sum(), rate.sum(), one * len(elbo),
+                        elbo[finite].sum(), finite.sum().double(), one])

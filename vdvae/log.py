@@ -1,0 +1,44 @@
+"""The files a run writes about itself: log.jsonl and log.txt for figures, events.jsonl for what went wrong."""
+
+import json
+import time
+from pathlib import Path
+
+from tqdm import tqdm
+
+LOG_FILE, TEXT_FILE, EVENTS_FILE = "log.jsonl", "log.txt", "events.jsonl"
+
+
+class RunLogger:
+    """Appends JSON lines to a run folder and prints them, on the main rank; does nothing on the others.
+
+    The keys of the lines are those of the original code, with NaN and Infinity as Python's json writes them. What is
+    printed leaves out hyper-parameters and zeros; log.txt has everything.
+    """
+
+    def __init__(self, folder: Path, is_main: bool = True):
+        self.folder, self.is_main = folder, is_main
+
+    def __call__(self, message: str | None = None, **record) -> None:
+        """Write one line: free text as `message`, or a record such as type="train_loss", step=100, elbo=2.1."""
+        if not self.is_main:
+            return
+        line = {"time": time.ctime(), **({"message": message} if message is not None else {}), **record}
+        self._append(LOG_FILE, json.dumps(line))
+        self._append(TEXT_FILE, _as_text(line))
+        if record.get("type") != "hparam":
+            tqdm.write(message or _as_text({key: value for key, value in record.items() if value != 0}))
+
+    def event(self, **record) -> None:
+        """Write one line to events.jsonl."""
+        if self.is_main:
+            self._append(EVENTS_FILE, json.dumps({"time": time.ctime(), **record}))
+
+    def _append(self, name: str, line: str) -> None:
+        with open(self.folder / name, "a") as file:
+            file.write(line + "\n")
+
+
+def _as_text(line: dict) -> str:
+    return ", ".join(f"{key}: {value:.5f}" if isinstance(value, float) else f"{key}: {value}"
+                     for key, value in line.items())

@@ -1,0 +1,69 @@
+"""One update: gradient, clipping, the skip decision, optimizer, averaged weights; the host waits for nothing."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from vdvae.distributed import World
+from vdvae.ema import update_average
+from vdvae.hparams import Hparams
+from vdvae.optimizer import step_unless
+from vdvae.vae import VAE, Elbo
+
+LOSS_TERMS = ("elbo", "distortion", "rate")
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What one update left on the device; reading it is what makes the host wait."""
+
+    losses: Tensor  # [ranks, 3], each rank's LOSS_TERMS, nats per dimension
+    grad_norm: Tensor  # scalar, global L2 norm before clipping, the same on all ranks
+    grad_norms: Tensor  # [P], L2 norm of each parameter's gradient, in the order of named_parameters
+    skip: Tensor  # bool scalar, the same on all ranks
+    elbo: Elbo  # this rank's batch
+
+
+class TrainStep:
+    """Callable that updates `model` and `average` from one batch.
+
+    `model` is a VAE or its DistributedDataParallel wrapper, `average` a plain VAE.
+    """
+
+    def __init__(self, model: nn.Module, average: VAE, optimizer: torch.optim.Optimizer, hparams: Hparams, world: World):
+        self.model, self.average, self.optimizer = model, average, optimizer
+        self.hparams, self.world = hparams, world
+        self.parameters = list(model.parameters())
+
+    def __call__(self, input: Tensor, target: Tensor, lr: float) -> StepResult:
+        """Score and learn from `input` `[B, 3, H, W]` and `target` `[B, H, W, 3]` at learning rate `lr`.
+
+        The update is skipped, on all ranks, when any rank's distortion or rate is not finite, or when the gradient norm
+        is not finite or not below skip_threshold (-1: no such limit).
+        """
+        self.optimizer.zero_grad(set_to_none=True)
+        elbo = self.model(input, target)
+        elbo.negative_elbo.backward()
+        grad_norms, grad_norm = self._clip()
+        terms = torch.stack([elbo.negative_elbo, elbo.distortion.mean(), elbo.rate.mean()]).detach()
+        losses = self.world.gather(terms)
+        skip = self._must_skip(losses, grad_norm)
+        step_unless(self.optimizer, skip, lr)
+        update_average(self.average, self.model, self.hparams.ema_rate, skip)
+        return StepResult(losses, grad_norm, grad_norms, skip, elbo)
+
+    @torch.no_grad()
+    def _clip(self) -> tuple[Tensor, Tensor]:
+        """Scale the gradients down to grad_clip; returns each parameter's norm and the global one, before that."""
+        gradients = [parameter.grad for parameter in self.parameters]
+        norms = torch.stack(torch._foreach_norm(gradients))
+        norm = torch.linalg.vector_norm(norms)
+        torch._foreach_mul_(gradients, (self.hparams.grad_clip / (norm + 1e-6)).clamp(max=1.0))
+        return norms, norm
+
+    def _must_skip(self, losses: Tensor, grad_norm: Tensor) -> Tensor:
+        fine = losses[:, 1:].isfinite().all() & grad_norm.isfinite()
+        if self.hparams.skip_threshold != -1:
+            fine = fine & (grad_norm < self.hparams.skip_threshold)
+        return ~fine

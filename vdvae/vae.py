@@ -1,0 +1,56 @@
+"""The very deep VAE: encoder, decoder and objective."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from vdvae.decoder import Decoder, Latent
+from vdvae.encoder import Encoder
+from vdvae.hparams import Hparams
+
+
+@dataclass(frozen=True)
+class Elbo:
+    """The objective of one batch, and what is needed to say which block misbehaved."""
+
+    negative_elbo: Tensor  # scalar, nats per dimension, mean over the batch
+    distortion: Tensor  # [B], nats per dimension
+    rate: Tensor  # [B], nats per dimension
+    kl_per_block: Tensor  # [L, B], nats
+    latents: tuple[Latent, ...]  # one per decoder block, without graph
+    encoding: Tensor  # [B, width, res, res], the encoder's lowest activations, without graph
+
+
+class VAE(nn.Module):
+    """The model of Child 2020 with the scales that `hparams` names; layer names and shapes are the original's."""
+
+    def __init__(self, hparams: Hparams):
+        super().__init__()
+        self.encoder = Encoder(hparams)
+        self.decoder = Decoder(hparams)
+
+    def forward(self, input: Tensor, target: Tensor) -> Elbo:
+        """Score a batch: `input` `[B, 3, H, W]` standardised, `target` `[B, H, W, 3]` in [-1, 1].
+
+        Draws one standard normal tensor per decoder block, in block order, from the global generator. Distributions and
+        likelihood are float32 whatever the convolutions run in.
+        """
+        activations = self.encoder(input)
+        state, latents = self.decoder(activations)
+        distortion = self.decoder.out_net.nll(state, target)
+        kl_per_block = torch.stack([latent.kl.sum(dim=(1, 2, 3)) for latent in latents])
+        rate = kl_per_block.sum(dim=0) / target[0].numel()
+        return Elbo((distortion + rate).mean(), distortion, rate, kl_per_block,
+                    tuple(latent.detach() for latent in latents), activations[min(activations)].detach())
+
+    @torch.no_grad()
+    def encode(self, input: Tensor) -> list[Latent]:
+        """Each block's latent for images `[B, 3, H, W]`, drawn from the posterior."""
+        return self.decoder(self.encoder(input))[1]
+
+    @torch.no_grad()
+    def sample(self, n: int, temperature: float = 1.0, latents: Sequence[Tensor] = ()) -> Tensor:
+        """`n` images, uint8 `[n, H, W, 3]`; `latents` gives z of the first blocks, the rest is drawn from the priors."""
+        return self.decoder.out_net.sample(self.decoder.generate(n, temperature, latents))
