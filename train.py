@@ -2,9 +2,9 @@
 
 import sys
 
-from vdvae.distributed import LaunchError, join_world, launched_rank
+from vdvae.distributed import LaunchError, StartError, join_world, launched_rank
 from vdvae.hparams import HparamsError, load_hparams
-from vdvae.run import StartError, run
+from vdvae.run import run
 
 
 def main() -> int:

@@ -124,9 +124,10 @@ def _spread_cell(spread: dict, digits: int) -> str:
     mean, std = spread["mean"], spread["std"]
     if mean is None or not math.isfinite(mean):
         return cell(mean)
+    written = f".{digits}f" if abs(mean) < 1e6 else ".2e"
     if std is None:
-        return f"{mean:.{digits}f}".removesuffix(".0")
-    return f"{mean:.{digits}f} ± {std:.{digits}f}"
+        return f"{mean:{written}}".removesuffix(".0")
+    return f"{mean:{written}} ± {std:{written}}"
 
 
 def _run_row(run: RunLog) -> dict:

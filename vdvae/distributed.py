@@ -5,8 +5,9 @@ import os
 import socket
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
@@ -18,8 +19,15 @@ MPI_RANK_VARIABLES = ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM
 MPI_SIZE_VARIABLES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
 
 
+Prepared = TypeVar("Prepared")
+
+
 class LaunchError(RuntimeError):
     """The launcher and this process disagree, or the device asked for is not there."""
+
+
+class StartError(RuntimeError):
+    """A run that cannot start on some or all ranks, raised on all of them together; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +67,18 @@ class World:
         dist.all_gather_object(items, item)
         return items
 
+    def agree(self, prepare: Callable[[], Prepared]) -> Prepared:
+        """Run `prepare`, which must not communicate, on every rank; if it fails on any, raise one StartError on all."""
+        failure, result = None, None
+        try:
+            result = prepare()
+        except (ValueError, OSError, ModuleNotFoundError) as error:
+            failure = str(error)
+        failures = self.gather_objects(failure)
+        if any(failures):
+            raise StartError("\n".join(dict.fromkeys(filter(None, failures))))
+        return result
+
     def barrier(self) -> None:
         """Wait for all ranks."""
         if self.size > 1:
@@ -83,8 +103,8 @@ def launched_rank() -> int:
 def join_world(device: str | None = None, port: int = 0) -> Iterator[World]:
     """Meet the other ranks, yield this process's World, and part again.
 
-    `device` is cpu, cuda or None (cuda where there is one). Raises LaunchError. An error inside the block ends all ranks
-    with exit code 1, after its traceback.
+    `device` is cpu, cuda or None (cuda where there is one). Raises LaunchError. A StartError leaves the block on every
+    rank; any other error in it ends all ranks with exit code 1, after its traceback.
     """
     if "TORCHELASTIC_RUN_ID" in os.environ:
         context = _torchrun_world(device)
@@ -124,14 +144,17 @@ def _mpi_world(device: str | None, port: int) -> Iterator[World]:
             dist.init_process_group(_backend(world.device), store=_meet(comm, node.size, port),
                                     rank=world.rank, world_size=world.size)
         yield world
-        if world.size > 1:
-            dist.destroy_process_group()
-    except BaseException as error:
-        if comm.size > 1 and not isinstance(error, SystemExit):
+    except StartError:
+        raise
+    except BaseException:
+        if comm.size > 1:
             traceback.print_exc()
             sys.stderr.flush()
             comm.Abort(1)  # the other ranks would wait for this one in their next collective for ever
         raise
+    finally:
+        if dist.is_initialized():
+            dist.destroy_process_group()
 
 
 def _check_alone() -> None:

@@ -18,10 +18,11 @@ from vdvae.vae import Elbo
 class Origin:
     """The part of the model where an event started.
 
-    `origin` is encoder, decoder or likelihood; `block` and `resolution` name a decoder block, `quantity` the first of its
-    tensors that is not finite, or the largest gradient. The extremes leave NaN entries out and keep infinities; NaN if
-    nothing is left. They describe the block's Normals on this rank's batch: log sigmas in nats, location differences
-    between posterior and prior in units of the prior's sigma.
+    `origin` is encoder, decoder or likelihood; `block` and `resolution` name a decoder block. `quantity` is what gave it
+    away: the first of the block's tensors that is not finite, `gradient` for one that is not finite, `kl_gradient` for the
+    largest one. The extremes describe the block's Normals on this rank's batch: log sigmas in nats, location differences
+    between posterior and prior in units of the prior's sigma. They leave NaN entries out and keep infinities; NaN if
+    nothing is left.
     """
 
     origin: str
@@ -50,21 +51,37 @@ def locate_loss(elbo: Elbo) -> Origin:
     return Origin("likelihood", quantity="distortion")
 
 
-def locate_gradient(elbo: Elbo, names: list[str], grad_norms: Tensor) -> Origin:
-    """Where a bad gradient started, from each parameter's gradient norm `[P]`, its `names` in the same order.
+def locate_nan_gradient(elbo: Elbo, names: list[str], grad_norms: Tensor) -> Origin:
+    """Where a gradient stopped being finite though the loss was, from each parameter's gradient norm `[P]`.
 
-    Gradients flow from the loss back to the encoder: one that is not finite started in the last part, in forward order,
-    that it touched; one that is just large is put down to the part with the largest norm.
+    `names` are the parameters', in the same order. Gradients flow from the loss back to the encoder, so it is the last
+    part of the model, in forward order, that has one that is not finite. If each is finite and just the sum of their
+    squares overflows, it is a high gradient like others.
     """
-    totals: dict[tuple[int, int], float] = {}  # (stage in forward order, block) -> squared norm
-    for name, norm in zip(names, grad_norms.double().tolist(), strict=True):
-        part = _part_of(name)
-        totals[part] = totals.get(part, 0.0) + norm**2
-    bad = [part for part, total in totals.items() if not math.isfinite(total)]
-    stage, block = max(bad) if bad else max(totals, key=totals.get)
+    parts = [_part_of(name) for name, norm in zip(names, grad_norms.tolist(), strict=True) if not math.isfinite(norm)]
+    if not parts:
+        return locate_high_gradient(elbo)
+    stage, block = max(parts)
     if stage == 1:
         return _block_origin(block, elbo.latents[block], "gradient")
     return Origin("encoder" if stage == 0 else "likelihood", quantity="gradient")
+
+
+def locate_high_gradient(elbo: Elbo) -> Origin:
+    """Where a large gradient started: the decoder block whose KL (eq. 8) has the largest gradient in its own Normals."""
+    norms = [_kl_gradient_norm(latent) for latent in elbo.latents]
+    block = max(range(len(norms)), key=norms.__getitem__)
+    return _block_origin(block, elbo.latents[block], "kl_gradient")
+
+
+def _kl_gradient_norm(latent: Latent) -> float:
+    """L2 norm of the gradient of the summed KL in both locations and both log sigmas, in float64."""
+    log_sigma = latent.prior.scale.log_sigma.double()
+    ratio = torch.exp(latent.posterior.scale.log_sigma.double() - log_sigma)
+    distance = _distance(latent)
+    by_loc = distance * torch.exp(-log_sigma)
+    parts = [by_loc, by_loc, ratio**2 - 1, 1 - ratio**2 - distance**2]
+    return torch.linalg.vector_norm(torch.stack(parts)).item()
 
 
 def _part_of(name: str) -> tuple[int, int]:
@@ -92,11 +109,16 @@ def _first_not_finite(latent: Latent) -> str | None:
 
 def _block_origin(index: int, latent: Latent, quantity: str) -> Origin:
     prior, posterior = latent.prior, latent.posterior
-    distance = (posterior.loc - prior.loc).abs().double() * torch.exp(-prior.scale.log_sigma.double())
     prior_min, prior_max = _extremes(prior.scale.log_sigma)
     posterior_min, posterior_max = _extremes(posterior.scale.log_sigma)
     return Origin("decoder", index, latent.z.shape[2], quantity, prior_min, prior_max, posterior_min, posterior_max,
-                  _extremes(distance)[1])
+                  _extremes(_distance(latent).abs())[1])
+
+
+def _distance(latent: Latent) -> Tensor:
+    """From the prior's location to the posterior's, in units of the prior's sigma, in float64."""
+    difference = latent.posterior.loc.double() - latent.prior.loc.double()
+    return difference * torch.exp(-latent.prior.scale.log_sigma.double())
 
 
 def _extremes(values: Tensor) -> tuple[float, float]:

@@ -1,8 +1,5 @@
 """One run from its hyper-parameters: prepare everything, then train or test."""
 
-from collections.abc import Callable
-from typing import TypeVar
-
 from vdvae.datasets import load_splits
 from vdvae.distributed import World
 from vdvae.evaluate import evaluate
@@ -11,12 +8,6 @@ from vdvae.log import RunLogger
 from vdvae.preprocess import Preprocess
 from vdvae.start import load_state, load_vae, log_start, make_run_folder, run_folder
 from vdvae.trainer import Trainer
-
-Prepared = TypeVar("Prepared")
-
-
-class StartError(RuntimeError):
-    """A run that cannot start, on some or all ranks; the message says why."""
 
 
 def run(hparams: Hparams, world: World) -> None:
@@ -28,7 +19,7 @@ def run(hparams: Hparams, world: World) -> None:
 
 
 def _train(hparams: Hparams, world: World) -> None:
-    trainer = _agree(world, lambda: _prepare_training(hparams, world))
+    trainer = world.agree(lambda: _prepare_training(hparams, world))
     log_start(hparams, trainer.state.vae, world, trainer.log)
     trainer.run()
 
@@ -42,7 +33,7 @@ def _prepare_training(hparams: Hparams, world: World) -> Trainer:
 
 
 def _test(hparams: Hparams, world: World) -> None:
-    images, vae, log = _agree(world, lambda: _prepare_test(hparams, world))
+    images, vae, log = world.agree(lambda: _prepare_test(hparams, world))
     log_start(hparams, vae, world, log)
     figures = evaluate(vae, images, Preprocess(hparams.dataset_spec), hparams.n_batch, world, hparams.seed)
     log(type="test_loss", **figures)
@@ -54,16 +45,3 @@ def _prepare_test(hparams: Hparams, world: World):
     _, average = load_vae(hparams, world)
     make_run_folder(folder, world)
     return images, average, RunLogger(folder, world.is_main)
-
-
-def _agree(world: World, prepare: Callable[[], Prepared]) -> Prepared:
-    """Run `prepare` on every rank; if it fails on any, raise one StartError on all of them."""
-    failure, result = None, None
-    try:
-        result = prepare()
-    except (ValueError, OSError, ModuleNotFoundError) as error:
-        failure = str(error)
-    failures = world.gather_objects(failure)
-    if any(failures):
-        raise StartError("\n".join(dict.fromkeys(filter(None, failures))))
-    return result

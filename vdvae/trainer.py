@@ -10,7 +10,7 @@ from vdvae.distributed import World, share_gradients
 from vdvae.evaluate import evaluate
 from vdvae.hparams import Hparams
 from vdvae.loader import TrainLoader
-from vdvae.locate import Origin, locate_gradient, locate_loss
+from vdvae.locate import Origin, locate_high_gradient, locate_loss, locate_nan_gradient
 from vdvae.log import RunLogger
 from vdvae.optimizer import learning_rate
 from vdvae.preprocess import Preprocess
@@ -149,4 +149,6 @@ class Trainer:
 def _locate(reason: str, pending: PendingReport, names: list[str]) -> Origin:
     if reason in ("rate_nan", "distortion_nan"):
         return locate_loss(pending.result.elbo)
-    return locate_gradient(pending.result.elbo, names, pending.result.grad_norms)
+    if reason == "grad_nan":
+        return locate_nan_gradient(pending.result.elbo, names, pending.result.grad_norms)
+    return locate_high_gradient(pending.result.elbo)

@@ -61,6 +61,11 @@ def test_one_run_has_no_deviation(write_run, capsys):
     assert [part.strip() for part in text.splitlines()[2].split("|")][4:8] == ["3", "0", "3", "2.014"]
 
 
+def test_a_loss_that_blew_up_stays_readable(write_run, capsys):
+    assert main([write_run("a", elbo=1.1162e26), write_run("b", elbo=4.5, seed=1)]) == 0
+    assert "5.58e+25 ± 7.89e+25" in capsys.readouterr().out
+
+
 def test_groups_follow_table_4(write_run):
     order = [("vanilla", False), ("upbounded1", False), ("explin", False), ("vanilla", True), ("upbounded1", True),
              ("explin", True), ("bounded0.1_1", False), ("exp", False)]

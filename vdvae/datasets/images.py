@@ -1,11 +1,13 @@
 """Sets of uint8 images `[H, W, C]`: the interface and the kind that is an array in memory or on disk."""
 
+from abc import ABC, abstractmethod
+
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
 
-class ImageSet(Dataset):
+class ImageSet(Dataset, ABC):
     """uint8 images of one shape.
 
     image_shape: (H, W, C).
@@ -15,13 +17,13 @@ class ImageSet(Dataset):
     image_shape: tuple[int, int, int]
     decodes: bool
 
+    @abstractmethod
     def __len__(self) -> int:
         """Number of images."""
-        raise NotImplementedError
 
+    @abstractmethod
     def __getitem__(self, index: int) -> torch.Tensor:
         """Image `index` as uint8 `[H, W, C]`; IndexError beyond the end."""
-        raise NotImplementedError
 
     def __getitems__(self, indices: list[int]) -> torch.Tensor:
         """The images at `indices`, in that order, as one uint8 batch `[B, H, W, C]`."""
