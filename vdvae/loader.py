@@ -1,6 +1,6 @@
 """Batches of training images for one rank: a fresh order each epoch, no image seen twice in it."""
 
-import itertools
+from collections.abc import Iterator
 
 import torch
 from torch.utils.data import DataLoader, DistributedSampler
@@ -17,16 +17,19 @@ class TrainLoader:
 
     All ranks walk through one permutation of the images, given by seed and epoch, in strides of the number of ranks, so
     the global batches do not depend on how many ranks share them. The incomplete batch at the end is left out.
-    Raises ValueError when the images do not fill one batch of all ranks.
+    Raises ValueError when the images do not fill one batch of all ranks, and for num_workers with a set that is an array:
+    each loader process would get a copy of it.
     """
 
     def __init__(self, images: ImageSet, hparams: Hparams, world: World):
         if len(images) < hparams.n_batch * world.size:
             raise ValueError(f"n_batch {hparams.n_batch} on {world.size} ranks needs {hparams.n_batch * world.size} training "
                              f"images at least, {hparams.dataset} has {len(images)}")
-        self.steps_per_epoch = len(images) // world.size // hparams.n_batch
         self.sampler = DistributedSampler(images, world.size, world.rank, seed=hparams.seed, drop_last=True)
         workers = hparams.num_workers
+        if workers and not images.decodes:
+            raise ValueError(f"num_workers is {workers}, but {hparams.dataset} is an array, read faster without loader "
+                             "processes: leave it out")
         if workers is None:
             workers = FILE_WORKERS if images.decodes else 0
         self.loader = DataLoader(
@@ -35,10 +38,12 @@ class TrainLoader:
             multiprocessing_context="spawn" if workers else None,  # a fork would copy the state of MPI and CUDA
         )
 
-    def epoch(self, number: int):
-        """The batches of one epoch."""
+        self.steps_per_epoch = len(self.loader)
+
+    def epoch(self, number: int) -> Iterator[torch.Tensor]:
+        """The `steps_per_epoch` batches of one epoch."""
         self.sampler.set_epoch(number)
-        return itertools.islice(self.loader, self.steps_per_epoch)
+        return iter(self.loader)
 
 
 def _same(batch: torch.Tensor) -> torch.Tensor:

@@ -42,3 +42,8 @@ def test_the_incomplete_batch_is_left_out(images, small_hparams):
 def test_too_few_images_for_the_ranks(images, small_hparams):
     with pytest.raises(ValueError, match="n_batch 16 on 2 ranks needs 32.*has 20"):
         TrainLoader(images, small_hparams("--n_batch", 16), World(0, 2))
+
+
+def test_loader_processes_for_an_array_are_refused(images, small_hparams):
+    with pytest.raises(ValueError, match="num_workers is 2, but cifar10 is an array"):
+        TrainLoader(images, small_hparams("--n_batch", 5, "--num_workers", 2), World())
