@@ -50,10 +50,21 @@ class Parameterization(ABC):
 
 def require_positive(name: str, value: float) -> None:
     """Raises TypeError unless the constant `name` is a real number, ValueError unless it is finite and above 0."""
-    if isinstance(value, bool) or not isinstance(value, Real):
-        raise TypeError(f"{name} must be a number, got {value!r}")
+    _require_number(name, value)
     if not (math.isfinite(value) and value > 0):
         raise ValueError(f"{name} must be finite and above 0, got {value!r}")
+
+
+def require_finite(name: str, value: float) -> None:
+    """Raises TypeError unless the constant `name` is a real number, ValueError unless it is finite."""
+    _require_number(name, value)
+    if not math.isfinite(value):
+        raise ValueError(f"{name} must be finite, got {value!r}")
+
+
+def _require_number(name: str, value: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{name} must be a number, got {value!r}")
 
 
 def _shortest(value: float) -> str:

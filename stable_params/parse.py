@@ -5,15 +5,20 @@ import re
 from dataclasses import fields
 
 from stable_params.bounded import Bounded, DownBounded, UpBounded
+from stable_params.clamped import HardClamp, SoftClamp
 from stable_params.exponential import Exp, ExpLin, NaiveExp
 from stable_params.parameterization import Parameterization
+from stable_params.softplus import Softplus
 from stable_params.vanilla import Vanilla
 
 # One row for each parameterization that has a flag: an instance says the class, its constants and an example flag.
-_EXAMPLES = (Vanilla(), NaiveExp(), Exp(), ExpLin(), UpBounded(1), DownBounded(0.1), Bounded(0.1, 256))
+_EXAMPLES = (
+    *(Vanilla(), NaiveExp(), Exp(), ExpLin(), UpBounded(1), DownBounded(0.1), Bounded(0.1, 256)),
+    *(Softplus(0.6931472), SoftClamp(5, 0.01), HardClamp(-15, 10)),  # of other code bases, for comparison
+)
 PARAMETERIZATIONS: dict[str, Parameterization] = {example.name: example for example in _EXAMPLES}
 
-_NUMBER = r"(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?"
+_NUMBER = r"-?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?"
 _FLAG = re.compile(rf"(?P<name>[a-z_]*[a-z])(?P<constants>(?:{_NUMBER}(?:_{_NUMBER})*)?)", re.ASCII)
 
 

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stable_params import Normal, Parameterization
+from stable_params import Normal, Parameterization, ResidualNormal
 from vdvae.block_strings import DecoderBlockSpec, parse_decoder_blocks
 from vdvae.blocks import Block, conv, scale_weight
 from vdvae.hparams import Hparams
@@ -36,6 +36,7 @@ class DecoderBlock(nn.Module):
         self.width, self.zdim = hparams.widths[self.resolution], hparams.zdim
         self.posterior_scale: Parameterization = hparams.posterior_scale
         self.prior_scale: Parameterization = hparams.prior_scale
+        self.residual_posterior = hparams.posterior == "residual"
         middle = int(self.width * hparams.bottleneck_multiple)
         self.enc = Block(2 * self.width, middle, 2 * self.zdim, self.resolution)
         self.prior = Block(self.width, middle, 2 * self.zdim + self.width, self.resolution)
@@ -46,10 +47,15 @@ class DecoderBlock(nn.Module):
         scale_weight(self.resnet.c4, n_blocks**-0.5)
 
     def forward(self, x: Tensor, activations: Tensor) -> tuple[Tensor, Latent]:
-        """State and activations `[B, width, res, res]` to the new state and the block's latent, drawn from the posterior."""
+        """State and activations `[B, width, res, res]` to the new state and the block's latent, drawn from the posterior.
+
+        With a residual posterior, `enc` gives it in units of the prior.
+        """
         posterior_loc, posterior_raw = self.enc(torch.cat([x, activations], dim=1)).float().chunk(2, dim=1)
         posterior = self.posterior_scale.normal(posterior_loc, posterior_raw)
         prior, residual = self._prior(x)
+        if self.residual_posterior:
+            posterior = ResidualNormal(posterior, prior)
         z = posterior.rsample()
         latent = Latent(posterior, prior, z, posterior.kl(prior))
         return self._update(x + residual, z), latent

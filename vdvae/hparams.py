@@ -34,6 +34,7 @@ class Hparams:
     posterior_sigma_param: str | None = setting(None, "scale of the posteriors alone; none: sigma_param")
     prior_sigma_param: str | None = setting(None, "scale of the priors alone; none: sigma_param")
     prior_const1: bool = setting(False, "fix the scale of every prior to 1")
+    posterior: str = setting("absolute", "absolute, or residual: posteriors in units of their priors, as in NVAE")
     # The model
     enc_blocks: str | None = setting(None, "encoder blocks, for example 32x11,32d2,16x6; needed")
     dec_blocks: str | None = setting(None, "decoder blocks, for example 1x1,4m1,4x2; needed")
@@ -211,8 +212,8 @@ def _check_minimum(name: str, value, minimum: float | None) -> None:
 
 
 def _check_choices(hparams: Hparams) -> None:
-    for name, allowed in (("dataset", list(DATASETS)), ("optimizer", ["adamw", "apex"]),
-                          ("device", [None, "cpu", "cuda"])):
+    for name, allowed in (("dataset", list(DATASETS)), ("posterior", ["absolute", "residual"]),
+                          ("optimizer", ["adamw", "apex"]), ("device", [None, "cpu", "cuda"])):
         value = getattr(hparams, name)
         if value not in allowed:
             words = ", ".join(str(choice) for choice in allowed if choice)

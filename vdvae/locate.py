@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor
 
+from stable_params import ResidualNormal
 from vdvae.decoder import Latent
 from vdvae.vae import Elbo
 
@@ -75,13 +76,20 @@ def locate_high_gradient(elbo: Elbo) -> Origin:
 
 
 def _kl_gradient_norm(latent: Latent) -> float:
-    """L2 norm of the gradient of the summed KL in both locations and both log sigmas, in float64."""
-    log_sigma = latent.prior.scale.log_sigma.double()
-    ratio = torch.exp(latent.posterior.scale.log_sigma.double() - log_sigma)
-    distance = _distance(latent)
-    by_loc = distance * torch.exp(-log_sigma)
-    parts = [by_loc, by_loc, ratio**2 - 1, 1 - ratio**2 - distance**2]
-    return torch.linalg.vector_norm(torch.stack(parts)).item()
+    """L2 norm of the gradient of the summed KL in the locations and log sigmas that the block emits, in float64.
+
+    Those of a residual posterior are its delta's, and its KL is delta's from N(0, 1).
+    """
+    if isinstance(latent.posterior, ResidualNormal):
+        delta = latent.posterior.delta
+        parts = [delta.loc.double(), torch.expm1(2 * delta.scale.log_sigma.double())]
+    else:
+        log_sigma = latent.prior.scale.log_sigma.double()
+        by_log_sigma = torch.expm1(2 * (latent.posterior.scale.log_sigma.double() - log_sigma))
+        distance = _distance(latent)
+        by_loc = distance * torch.exp(-log_sigma)
+        parts = [by_loc, by_loc, by_log_sigma, by_log_sigma + distance**2]
+    return torch.linalg.vector_norm(torch.stack(torch.broadcast_tensors(*parts))).item()
 
 
 def _part_of(name: str) -> tuple[int, int]:

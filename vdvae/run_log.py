@@ -75,8 +75,10 @@ class RunLog:
         posterior = self.hparams.get("posterior_sigma_param") or self.hparams["sigma_param"]
         prior = self.hparams.get("prior_sigma_param") or self.hparams["sigma_param"]
         if self.hparams.get("prior_const1"):
-            return f"{posterior}/prior_const1"
-        return posterior if posterior == prior else f"posterior {posterior}, prior {prior}"
+            label = f"{posterior}/prior_const1"
+        else:
+            label = posterior if posterior == prior else f"posterior {posterior}, prior {prior}"
+        return f"{label}/residual" if self.hparams.get("posterior") == "residual" else label
 
     @property
     def skipped_updates(self) -> int | None:

@@ -6,14 +6,19 @@ from stable_params import (
     DownBounded,
     Exp,
     ExpLin,
+    HardClamp,
     NaiveExp,
+    SoftClamp,
+    Softplus,
     UpBounded,
     Vanilla,
     parse_parameterization,
 )
 
 ALLOWED = "vanilla, naive_exp, exp, explin, upbounded<omega> (such as upbounded1), "
-ALLOWED += "downbounded<alpha> (such as downbounded0.1), bounded<alpha>_<omega> (such as bounded0.1_256)"
+ALLOWED += "downbounded<alpha> (such as downbounded0.1), bounded<alpha>_<omega> (such as bounded0.1_256), "
+ALLOWED += "softplus<beta> (such as softplus0.6931472), softclamp<limit>_<floor> (such as softclamp5_0.01), "
+ALLOWED += "hardclamp<low>_<high> (such as hardclamp-15_10)"
 
 
 @pytest.mark.parametrize(
@@ -30,6 +35,11 @@ ALLOWED += "downbounded<alpha> (such as downbounded0.1), bounded<alpha>_<omega> 
         ("downbounded1e-3", DownBounded(0.001)),
         ("bounded0.1_256", Bounded(0.1, 256)),
         ("bounded1e-3_1e+2", Bounded(0.001, 100)),
+        ("softplus0.6931", Softplus(0.6931)),
+        ("softclamp5_0.01", SoftClamp(5, 0.01)),
+        ("softclamp5_0", SoftClamp(5, 0)),
+        ("hardclamp-15_10", HardClamp(-15, 10)),
+        ("hardclamp-1e1_-.5", HardClamp(-10, -0.5)),
     ],
 )
 def test_flag_gives_the_parameterization_it_spells(flag, expected):
@@ -43,8 +53,8 @@ def test_any_constant_survives_its_flag(constant):
 
 
 def test_flags_are_spelt_as_users_type_them():
-    flags = [UpBounded(1).flag, UpBounded(256.0).flag, Bounded(0.1, 1).flag]
-    assert flags == ["upbounded1", "upbounded256", "bounded0.1_1"]
+    flags = [UpBounded(1).flag, UpBounded(256.0).flag, Bounded(0.1, 1).flag, HardClamp(-15.0, 10).flag]
+    assert flags == ["upbounded1", "upbounded256", "bounded0.1_1", "hardclamp-15_10"]
 
 
 @pytest.mark.parametrize(
@@ -58,7 +68,8 @@ def test_flags_are_spelt_as_users_type_them():
         ("upbounded", "upbounded takes 1 constant(s), got 0", "upbounded1"),
         ("upbounded1_2", "upbounded takes 1 constant(s), got 2", "upbounded1"),
         ("upboundedx", "not a known form", "upbounded1"),
-        ("upbounded-1", "not a known form", "upbounded1"),
+        ("upbounded-1", "omega must be finite and above 0, got -1.0", "upbounded1"),
+        ("upbounded--1", "not a known form", "upbounded1"),
         ("upbounded 1", "not a known form", "upbounded1"),
         ("upbounded1\n", "not a known form", "upbounded1"),
         ("upbounded\u0661", "not a known form", "upbounded1"),
@@ -68,6 +79,11 @@ def test_flags_are_spelt_as_users_type_them():
         ("downbouned0.1", "not a known form", "downbounded0.1"),
         ("bounded1", "bounded takes 2 constant(s), got 1", "bounded0.1_256"),
         ("bounded_1_2", "not a known form", "bounded0.1_256"),
+        ("softplus-1", "beta must be finite and above 0, got -1.0", "softplus0.6931472"),
+        ("softclamp-5_0.01", "limit must be finite and above 0, got -5.0", "softclamp5_0.01"),
+        ("softclamp5", "softclamp takes 2 constant(s), got 1", "softclamp5_0.01"),
+        ("softclamp5_-1", "floor must not be negative, got -1.0", "softclamp5_0.01"),
+        ("hardclamp10_-15", "low must be below high, got low 10.0 and high -15.0", "hardclamp-15_10"),
         ("bounded2_1", "alpha must be below omega, got alpha 2.0 and omega 1.0", "bounded0.1_256"),
     ],
 )
@@ -92,4 +108,4 @@ def test_a_flag_that_is_not_a_string_is_refused(flag):
 
 
 def test_the_table_is_keyed_by_name():
-    assert all(name == example.name for name, example in PARAMETERIZATIONS.items()) and len(PARAMETERIZATIONS) == 7
+    assert all(name == example.name for name, example in PARAMETERIZATIONS.items()) and len(PARAMETERIZATIONS) == 10

@@ -154,6 +154,8 @@ def test_log_begun_by_the_original_code_and_continued_here(write_run):
 @pytest.mark.parametrize("hparams, label", [
     ({"sigma_param": "explin"}, "explin"),
     ({"sigma_param": "explin", "prior_const1": True}, "explin/prior_const1"),
+    ({"sigma_param": "explin", "posterior": "residual"}, "explin/residual"),
+    ({"sigma_param": "explin", "posterior": "absolute"}, "explin"),
     ({"sigma_param": "vanilla", "posterior_sigma_param": "explin", "prior_const1": True}, "explin/prior_const1"),
     ({"sigma_param": "exp", "posterior_sigma_param": "explin"}, "posterior explin, prior exp"),
     ({"sigma_param": "exp", "prior_sigma_param": "upbounded1"}, "posterior exp, prior upbounded1"),

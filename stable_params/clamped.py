@@ -1,0 +1,67 @@
+"""Clamps of log sigma: NVAE's soft one (Vahdat & Kautz 2020, arXiv 2007.03898) and the hard one of diffusers."""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn.functional import hardtanh
+
+from stable_params.parameterization import Parameterization, require_finite, require_positive
+from stable_params.scale import Scale
+
+
+@dataclass(frozen=True)
+class SoftClamp(Parameterization):
+    """sigma = exp(c tanh(p/c)) + floor, with c = `limit`; NVAE has limit 5 and floor 0.01, and 0 leaves the floor out.
+
+    log sigma = logaddexp(c tanh(p/c), log floor), which lies within [log(exp(-c) + floor), log(exp(c) + floor)] and is
+    finite for every p. The slope of log sigma is at most 1, 0 at both ends: tanh's is 1 - tanh^2, which rounds to 0
+    from |p| = 9.01 c on in float32, so that nothing pulls back a raw value that has gone so far. p = -inf gives
+    exp(-c) + floor, p = +inf exp(c) + floor, with gradients 0. Where exp(c) overflows (c > 88.72 in float32), sigma's
+    gradient is NaN there.
+    Raises ValueError unless limit is finite and above 0, and floor finite and not negative.
+    """
+
+    limit: float
+    floor: float
+    name: ClassVar[str] = "softclamp"
+
+    def __post_init__(self) -> None:
+        require_positive("limit", self.limit)
+        require_finite("floor", self.floor)
+        if self.floor < 0:
+            raise ValueError(f"floor must not be negative, got {self.floor!r}")
+
+    def _scale(self, raw: Tensor) -> Scale:
+        log_clamped = torch.tanh(raw / self.limit) * self.limit
+        if self.floor == 0:
+            return Scale(log_clamped.exp(), log_clamped)
+        log_floor = raw.new_full((), math.log(self.floor))
+        return Scale(log_clamped.exp() + self.floor, torch.logaddexp(log_clamped, log_floor))
+
+
+@dataclass(frozen=True)
+class HardClamp(Parameterization):
+    """log sigma = p kept within [low, high], sigma = exp of that; diffusers' clamp of log sigma^2 is low -15, high 10.
+
+    Slope of log sigma: 1 between the bounds, 0 at them and beyond: a raw value that has left stays where it is.
+    p = -inf gives (exp low, low), p = +inf gives (exp high, high), with gradients 0.
+    Raises ValueError unless both are finite and low < high.
+    """
+
+    low: float
+    high: float
+    name: ClassVar[str] = "hardclamp"
+
+    def __post_init__(self) -> None:
+        require_finite("low", self.low)
+        require_finite("high", self.high)
+        if self.low >= self.high:
+            raise ValueError(f"low must be below high, got low {self.low!r} and high {self.high!r}")
+
+    def _scale(self, raw: Tensor) -> Scale:
+        # Not clamp: its gradient is 0 where raw is NaN, which would hide it.
+        log_sigma = hardtanh(raw, self.low, self.high)
+        return Scale(log_sigma.exp(), log_sigma)
