@@ -85,7 +85,7 @@ class Code:
 
 def test_a_pickle_with_code_is_refused_and_nothing_runs(small_hparams, tmp_path):
     torch.save({"encoder": Code(tmp_path / "ran")}, tmp_path / "evil.th")
-    (tmp_path / "evil.pkl").write_bytes(pickle.dumps(Code(tmp_path / "ran")))
+    (tmp_path / "evil.pkl").write_bytes(pickle.dumps(Code(tmp_path / "ran"), protocol=2))
     for name in ("evil.th", "evil.pkl"):
         with pytest.raises(CheckpointError, match=name):
             restore_weights(VAE(small_hparams()), str(tmp_path / name))
