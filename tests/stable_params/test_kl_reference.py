@@ -1,0 +1,84 @@
+"""KL, its gradients and the log density against the table of 50-digit references in tests/golden/kl_reference.json."""
+
+import json
+from pathlib import Path
+
+import mpmath
+import pytest
+import torch
+from mpmath import mpf
+
+from stable_params import Normal, Scale
+
+UNIT = mpf(2) ** -24  # half an ULP relative to a float32 number
+REFERENCE = Path(__file__).resolve().parents[1] / "golden/kl_reference.json"
+
+
+def normal(loc, log_sigma):
+    return Normal(loc, Scale(log_sigma.exp(), log_sigma))
+
+
+@pytest.fixture(scope="module")
+def reference():
+    """Columns of the table: name -> values; the first three are float32 inputs, the others 17-digit results as mpf."""
+    table = json.loads(REFERENCE.read_text())
+    return {name: [mpf(value) for value in column] for name, column in zip(table["columns"], zip(*table["rows"]))}
+
+
+@pytest.fixture(scope="module")
+def computed(reference):
+    """The same results in float32."""
+    names = ("delta", "log_sigma", "prior_log_sigma")
+    delta, l1, l2 = (torch.tensor([float(v) for v in reference[name]], requires_grad=True) for name in names)
+    kl = normal(delta, l1).kl(normal(torch.zeros_like(delta), l2))
+    gradients = torch.autograd.grad(kl.sum(), (delta, l1, l2))
+    log_prob = normal(torch.zeros_like(delta), l2).log_prob(delta)
+    results = dict(zip(("d_loc", "d_log_sigma", "d_prior_log_sigma"), gradients))
+    return {"kl": kl.detach(), "log_prob": log_prob.detach(), **results}
+
+
+def half_ulp_of_each_argument(reference, name):
+    """What half an ULP, 2^-24 of its magnitude, in each argument does to the result: the sum of |derivative * x|."""
+    columns = ("delta", "log_sigma", "prior_log_sigma", "d_loc", "d_log_sigma", "d_prior_log_sigma")
+    for delta, l1, l2, d_loc, ratio, d_l2 in zip(*(reference[column] for column in columns)):
+        x2 = abs(d_loc * delta)
+        of_ratio = 2 * abs(ratio + 1) * (abs(l1) + abs(l2))
+        yield UNIT * {
+            "kl": x2 + abs(ratio * l1) + abs(d_l2 * l2),
+            "d_loc": abs(d_loc) * (1 + 2 * abs(l2)),
+            "d_log_sigma": of_ratio,
+            "d_prior_log_sigma": of_ratio + 2 * x2 * (1 + abs(l2)),
+            "log_prob": x2 + abs((x2 - 1) * l2),
+        }[name]
+
+
+@pytest.mark.parametrize("name", ["kl", "d_loc", "d_log_sigma", "d_prior_log_sigma", "log_prob"])
+def test_table_is_met_to_four_ulp_beside_half_an_ulp_of_each_argument(reference, computed, assert_within, ulp, name):
+    points = list(zip(*(map(float, reference[column]) for column in ("delta", "log_sigma", "prior_log_sigma"))))
+    condition = half_ulp_of_each_argument(reference, name)
+    allowed = [4 * ulp(want, torch.float32) + slack for want, slack in zip(reference[name], condition)]
+    assert_within(points, computed[name], reference[name], allowed)
+
+
+def test_table_holds_what_its_generator_computes(reference):
+    # Five rows over the table, anew: KL and log density in 50 digits from their definitions by integrals' closed forms.
+    for i in range(7, len(reference["kl"]), len(reference["kl"]) // 5):
+        delta, l1, l2 = (reference[name][i] for name in ("delta", "log_sigma", "prior_log_sigma"))
+        variance, prior_variance = mpmath.exp(2 * l1), mpmath.exp(2 * l2)
+        kl = (mpmath.log(prior_variance / variance) - 1 + (variance + delta**2) / prior_variance) / 2
+        log_prob = -mpmath.log(2 * mpmath.pi * prior_variance) / 2 - delta**2 / prior_variance / 2
+        assert mpmath.almosteq(kl, reference["kl"][i], 1e-16, 1e-40)
+        assert mpmath.almosteq(log_prob, reference["log_prob"][i], 1e-16)
+
+
+def test_kl_between_random_normals_is_accurate_to_four_ulp():
+    # A million points where nothing is extreme, against float64, whose own error is 2^-29 of that of float32.
+    generator = torch.Generator().manual_seed(3)
+    loc, l1, l2 = torch.randn(3, 1_000_000, generator=generator)
+    kl = normal(loc, l1).kl(normal(torch.zeros(()), l2)).double()
+    want = normal(loc.double(), l1.double()).kl(normal(torch.zeros(()).double(), l2.double()))
+    x2, ratio = loc.double() ** 2 * torch.exp(-2 * l2.double()), torch.expm1(2 * (l1.double() - l2.double()))
+    condition = x2 + (ratio * l1).abs() + ((ratio + x2) * l2).abs()
+    spacing = 2.0 ** (torch.frexp(want)[1] - 24)
+    worst = (((kl - want).abs() - 2.0**-24 * condition) / spacing).max().item()
+    assert worst <= 4, f"{worst} ULP"
