@@ -63,6 +63,7 @@ def test_scales_of_posterior_and_prior():
 @pytest.mark.parametrize("flags, words", [
     (["--hps", "cifar"], ["'cifar'", "cifar10", "imagenet64"]),
     ([*CIFAR, "--sigma_parm", "exp"], ["--sigma_parm", "did you mean --sigma_param"]),
+    ([*CIFAR, "--n_batc", "3"], ["--n_batc", "did you mean --n_batch"]),
     ([*CIFAR, "--sigma_param", "explim"], ["--sigma_param", "explim", "explin"]),
     ([*CIFAR, "--prior_sigma_param", "bounded2_1"], ["--prior_sigma_param", "bounded2_1"]),
     ([*CIFAR, "--prior_const1", "--prior_sigma_param", "exp"], ["--prior_const1", "--prior_sigma_param exp"]),
