@@ -6,19 +6,20 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
-from torch.nn.functional import elu, logsigmoid
+from torch.nn.functional import logsigmoid
 
-from stable_params.exponential import split_at_zero
+from stable_params.closed_form import ClosedForm
 from stable_params.parameterization import Parameterization, require_positive
 from stable_params.scale import Scale
 
 
 @dataclass(frozen=True)
-class UpBounded(Parameterization):
+class UpBounded(ClosedForm):
     """sigma below `omega`: omega/2 exp p for p <= 0 and omega/2 (2 - exp(-p)) for p > 0 (eq. 12).
 
     log sigma = log(omega/2) + p and log(omega/2) + log(2 - exp(-p)). At p = 0 the slope of sigma is omega/2 from both
     sides, that of log sigma 1. p = -inf gives (0, -inf), p = +inf gives (omega, log omega), with finite gradients.
+    Each branch is evaluated at p clipped to its side (eq. 18).
     Raises ValueError unless omega is finite and above 0.
     """
 
@@ -28,13 +29,23 @@ class UpBounded(Parameterization):
     def __post_init__(self) -> None:
         require_positive("omega", self.omega)
 
-    def _scale(self, raw: Tensor) -> Scale:
-        below, above = split_at_zero(raw)
-        sigma = (below.exp() + (1 - torch.exp(-above))) * (self.omega / 2)
-        # 1 - exp(-p), accurate near 0. For x <= 0 elu is expm1, but with gradient exp x; expm1's own is result + 1: 0
-        # from p = 17 on.
-        approach = -elu(-above)
-        return Scale(sigma, below + approach.log1p() + (math.log(self.omega) - math.log(2)))
+    def sigma(self, raw: Tensor) -> Tensor:
+        return raw.clamp(max=0).exp_().add_(_decay(raw).neg_().add_(1)).mul_(self.omega / 2)
+
+    def sigma_gradient(self, grad: Tensor, raw: Tensor) -> Tensor:
+        return (grad * raw.abs().neg_().exp_()).mul_(self.omega / 2)
+
+    def log_sigma(self, raw: Tensor) -> Tensor:
+        return _decay(raw).mul_(-self.omega / 2).add_(self.omega).log_().add_(raw.clamp(max=0))
+
+    def log_sigma_gradient(self, grad: Tensor, raw: Tensor) -> Tensor:
+        decay = _decay(raw)
+        return grad * (decay / (2 - decay))
+
+
+def _decay(raw: Tensor) -> Tensor:
+    """exp(-p) for p > 0, else 1."""
+    return raw.clamp(min=0).neg_().exp_()
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,9 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from torch import Tensor
-from torch.nn.functional import relu, threshold
 
+from stable_params.closed_form import ClosedForm
 from stable_params.parameterization import Parameterization
 from stable_params.scale import Scale
 
@@ -27,7 +26,7 @@ class NaiveExp(Parameterization):
 
 
 @dataclass(frozen=True)
-class Exp(Parameterization):
+class Exp(ClosedForm):
     """sigma = exp p, log sigma = p (eq. 9). Slopes: exp p and 1.
 
     log sigma is exact for every p. sigma and its gradient underflow to 0 and overflow to +inf where exp p does
@@ -36,31 +35,41 @@ class Exp(Parameterization):
 
     name: ClassVar[str] = "exp"
 
+    def sigma(self, raw: Tensor) -> Tensor:
+        return raw.exp()
+
+    def sigma_gradient(self, grad: Tensor, raw: Tensor) -> Tensor:
+        return grad * raw.exp()
+
+    def log_sigma(self, raw: Tensor) -> Tensor:
+        return raw
+
+    def log_sigma_gradient(self, grad: Tensor, raw: Tensor) -> Tensor:
+        return grad
+
     def _scale(self, raw: Tensor) -> Scale:
         return Scale(raw.exp(), raw)
 
 
 @dataclass(frozen=True)
-class ExpLin(Parameterization):
+class ExpLin(ClosedForm):
     """sigma = exp p for p <= 0 and p + 1 for p > 0; log sigma = p and log(p + 1) (eq. 11).
 
     Slopes of sigma: exp p, 1; of log sigma: 1, 1 / (p + 1); both are 1 at p = 0. Nothing overflows for finite p.
     p = -inf gives (0, -inf), p = +inf gives (inf, inf), with finite gradients.
+    Each branch is evaluated at p clipped to its side (eq. 16-17), where the other one is 1 or 0.
     """
 
     name: ClassVar[str] = "explin"
 
-    def _scale(self, raw: Tensor) -> Scale:
-        below, above = split_at_zero(raw)
-        return Scale(below.exp() + above, below + above.log1p())
+    def sigma(self, raw: Tensor) -> Tensor:
+        return raw.clamp(max=0).exp_().add_(raw.clamp(min=0))
 
+    def sigma_gradient(self, grad: Tensor, raw: Tensor) -> Tensor:
+        return grad * raw.clamp(max=0).exp_()
 
-def split_at_zero(raw: Tensor) -> tuple[Tensor, Tensor]:
-    """(min(raw, 0), max(raw, 0)): the clipped arguments of the two branches (eq. 16-18), NaN kept in both.
+    def log_sigma(self, raw: Tensor) -> Tensor:
+        return raw.clamp(min=0).log1p_().add_(raw.clamp(max=0))
 
-    Each branch then stays finite where the other one is meant, in value and gradient. The gradient at raw = 0 goes to
-    the second alone, so that a sum of the two branches counts it once: relu passes none at its limit, threshold passes
-    it above the largest number below 0. Their backwards are plain loops where that of clamp builds masks.
-    """
-    largest_below = -torch.finfo(raw.dtype).smallest_normal * torch.finfo(raw.dtype).eps
-    return -relu(-raw), threshold(raw, largest_below, 0.0)
+    def log_sigma_gradient(self, grad: Tensor, raw: Tensor) -> Tensor:
+        return grad / raw.clamp(min=0).add_(1)

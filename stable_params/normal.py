@@ -7,7 +7,8 @@ from typing import Self
 import torch
 from torch import Size, Tensor
 
-from stable_params.numerics import normal_kl, standardized
+from stable_params.kl import Given, LogSigma, normal_kl
+from stable_params.numerics import standardized
 from stable_params.scale import Scale
 
 
@@ -33,9 +34,10 @@ class Normal:
         random points had 4.07. +inf appears only where the value overflows. torch.func's transforms and double backward
         apply; the graph keeps the arguments alone.
         """
-        log_sigma, prior_log_sigma = self.scale.log_sigma, prior.scale.log_sigma
-        _broadcast_shape(loc=self.loc, sigma=log_sigma, prior_loc=prior.loc, prior_sigma=prior_log_sigma)
-        return normal_kl(self.loc, log_sigma, prior.loc, prior_log_sigma)
+        raw, form = self._log_sigma_formula()
+        prior_raw, prior_form = prior._log_sigma_formula()
+        _broadcast_shape(loc=self.loc, sigma=raw, prior_loc=prior.loc, prior_sigma=prior_raw)
+        return normal_kl(self.loc, raw, prior.loc, prior_raw, form, prior_form)
 
     def rsample(self, eps: Tensor | None = None) -> Tensor:
         """The draw sigma * eps + loc, differentiable in loc and sigma.
@@ -43,11 +45,12 @@ class Normal:
         eps is standard-normal noise that broadcasts against loc and sigma; None draws it once from torch's global
         generator, in the broadcast shape of loc and sigma and the dtype of loc.
         """
+        raw, _ = self._log_sigma_formula()
         if eps is None:
-            eps = torch.randn_like(self.loc.expand(_broadcast_shape(loc=self.loc, sigma=self.scale.sigma)))
+            eps = torch.randn_like(self.loc.expand(_broadcast_shape(loc=self.loc, sigma=raw)))
         else:
-            _broadcast_shape(loc=self.loc, sigma=self.scale.sigma, eps=eps)
-        return self.scale.sigma * eps + self.loc
+            _broadcast_shape(loc=self.loc, sigma=raw, eps=eps)
+        return self._draw(eps)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log density at `value` per element, in nats, of the broadcast shape.
@@ -60,7 +63,7 @@ class Normal:
         shift = standardized(value - self.loc, self.scale.log_sigma)
         return (-0.5 * shift) * shift - self.scale.log_sigma - 0.5 * math.log(2 * math.pi)
 
-    def tempered(self, temperature: float) -> Self:
+    def tempered(self, temperature: float) -> "Normal":
         """The same mean with sigma multiplied by `temperature`; ValueError unless that is finite and above 0."""
         return replace(self, scale=self.scale.tempered(temperature))
 
@@ -68,6 +71,13 @@ class Normal:
         """The same tensors without their graph; nothing is copied."""
         scale = Scale(self.scale.sigma.detach(), self.scale.log_sigma.detach())
         return replace(self, loc=self.loc.detach(), scale=scale)
+
+    def _draw(self, eps: Tensor) -> Tensor:
+        return self.scale.sigma * eps + self.loc
+
+    def _log_sigma_formula(self) -> tuple[Tensor, LogSigma]:
+        """A tensor and how log sigma follows from it."""
+        return self.scale.log_sigma, Given()
 
 
 def _broadcast_shape(**tensors: Tensor) -> Size:

@@ -28,10 +28,7 @@ class Parameterization(ABC):
 
         Raises TypeError when raw is not a floating-point tensor.
         """
-        if not isinstance(raw, Tensor):
-            raise TypeError(f"raw must be a floating-point tensor, got {type(raw).__name__}")
-        if not torch.is_floating_point(raw):
-            raise TypeError(f"raw must be a floating-point tensor, got a tensor of {raw.dtype}")
+        require_floating(raw)
         return self._scale(raw)
 
     def normal(self, loc: Tensor, raw: Tensor) -> Normal:
@@ -46,6 +43,14 @@ class Parameterization(ABC):
     @abstractmethod
     def _scale(self, raw: Tensor) -> Scale:
         """The Scale of a raw that is known to be a floating-point tensor."""
+
+
+def require_floating(raw: Tensor) -> None:
+    """Raises TypeError unless raw is a floating-point tensor."""
+    if not isinstance(raw, Tensor):
+        raise TypeError(f"raw must be a floating-point tensor, got {type(raw).__name__}")
+    if not torch.is_floating_point(raw):
+        raise TypeError(f"raw must be a floating-point tensor, got a tensor of {raw.dtype}")
 
 
 def require_positive(name: str, value: float) -> None:

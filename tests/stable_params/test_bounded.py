@@ -25,11 +25,15 @@ def test_upbounded_slope_at_zero_is_half_of_omega():
     assert torch.autograd.grad(scale.log_sigma.sum(), raw)[0].tolist() == [1, 1]
 
 
-def test_upbounded_keeps_small_raw_above_zero(assert_within, ulp):
-    # With omega = 2 the constant is 0 and log sigma = log(2 - exp(-p)), about p: nothing of a small p may be lost.
-    raw = torch.logspace(-30, 0, 61)
-    expected = [mpmath.log(2 - mpmath.exp(-mpmath.mpf(p))) for p in raw.tolist()]
-    assert_within(raw.tolist(), UpBounded(2)(raw).log_sigma, expected, [2 * ulp(x, raw.dtype) for x in expected])
+@pytest.mark.parametrize("omega", [1, 0.3, 2, 256])
+def test_upbounded_log_sigma_is_that_of_equation_12_to_the_last_digits(omega, assert_within, ulp):
+    # log sigma is the log of a number between omega/2 and omega: its digits are those of log omega/2 and log omega.
+    raw = torch.cat([torch.logspace(-30, 2, 65), -torch.logspace(-30, 2, 65)])
+    above = [mpmath.log(mpmath.mpf(omega) / 2 * (2 - mpmath.exp(-mpmath.mpf(p)))) for p in raw[:65].tolist()]
+    expected = above + [mpmath.log(mpmath.mpf(omega) / 2) + mpmath.mpf(p) for p in raw[65:].tolist()]
+    unit = ulp(max(abs(mpmath.log(mpmath.mpf(omega) / 2)), abs(mpmath.log(omega)), mpmath.log(2)), raw.dtype)
+    allowed = [2.5 * max(unit, ulp(value, raw.dtype)) for value in expected]
+    assert_within(raw.tolist(), UpBounded(omega)(raw).log_sigma, expected, allowed)
 
 
 def test_upbounded_slope_of_log_sigma_does_not_die_early():

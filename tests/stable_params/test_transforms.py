@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.func import grad, hessian, jvp, vmap
 
-from stable_params import PARAMETERIZATIONS, Exp, Normal, Scale
+from stable_params import PARAMETERIZATIONS, Exp, Normal, Scale, UpBounded
 
 METHODS = ["kl", "log_prob", "rsample"]
 
@@ -88,3 +88,37 @@ def test_compiled_without_a_graph_break_the_results_are_the_same(function, count
         torch.testing.assert_close(theirs, ours)
     gradients = [torch.autograd.grad(sum(r.sum() for r in f(*arguments)), arguments) for f in (function, compiled)]
     torch.testing.assert_close(gradients[1], gradients[0])
+
+
+@pytest.mark.parametrize("form", PARAMETERIZATIONS.values(), ids=lambda form: form.name)
+def test_compiled_with_dynamic_shapes_a_block_takes_two_sizes(form):
+    def block(*tensors):
+        return call("kl", form, *tensors).sum() + call("rsample", form, *tensors).sum()
+
+    torch.compiler.reset()  # all forms share the code of block, and torch counts its versions
+    compiled = torch.compile(block, fullgraph=True, dynamic=True)
+    for size in (3, 8):
+        arguments = [tensor.float().detach().requires_grad_() for tensor in inputs((2, size))]
+        results = [torch.autograd.grad(f(*arguments), arguments) for f in (block, compiled)]
+        torch.testing.assert_close(results[1], results[0], rtol=1e-5, atol=1e-6)
+
+
+def test_compiled_code_tells_constants_apart():
+    compiled = torch.compile(lambda form, *tensors: call("kl", form, *tensors), fullgraph=True)
+    arguments = [tensor.float().detach() for tensor in inputs((6,))]
+    for form in (UpBounded(1), UpBounded(0.5), UpBounded(8)):
+        prior = form.normal(arguments[2], arguments[3])
+        torch.testing.assert_close(compiled(form, *arguments), form.normal(*arguments[:2]).kl(prior))
+    # With one constant on both sides the KL depends on it only through the means: it does.
+    assert len({compiled(UpBounded(omega), *arguments).sum().item() for omega in (1, 0.5, 8)}) == 3
+
+
+def test_graph_of_kl_and_draw_keeps_nothing_but_the_arguments():
+    kept = []
+    loc, raw, prior_loc, prior_raw = inputs((50,))
+    form = UpBounded(1)
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor.data_ptr()), lambda _: None):
+        posterior = form.normal(loc, raw)
+        posterior.kl(form.normal(prior_loc, prior_raw))
+        posterior.rsample(eps := torch.randn(50, dtype=loc.dtype))
+    assert set(kept) <= {tensor.data_ptr() for tensor in (loc, raw, prior_loc, prior_raw, eps)}

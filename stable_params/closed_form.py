@@ -1,0 +1,107 @@
+"""Parameterizations that state their slopes, so that a KL or a draw keeps nothing but the network's output."""
+
+from abc import abstractmethod
+from functools import cached_property
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from stable_params.elementwise import Formula, Gradients, Needed, elementwise
+from stable_params.kl import LogSigma, LogSigmaOf, aligned
+from stable_params.normal import Normal
+from stable_params.parameterization import Parameterization, require_floating
+from stable_params.scale import Scale
+
+
+class ClosedForm(Parameterization):
+    """sigma and log sigma as elementwise formulas, each with its gradient: `grad` times the slope at raw.
+
+    The gradients are differentiable again. Only raw is kept for the backward pass.
+    """
+
+    @abstractmethod
+    def sigma(self, raw: Tensor) -> Tensor:
+        """sigma, of raw's shape and dtype."""
+
+    @abstractmethod
+    def sigma_gradient(self, grad: Tensor, raw: Tensor) -> Tensor:
+        """grad times sigma's slope."""
+
+    @abstractmethod
+    def log_sigma(self, raw: Tensor) -> Tensor:
+        """log sigma, of raw's shape and dtype."""
+
+    @abstractmethod
+    def log_sigma_gradient(self, grad: Tensor, raw: Tensor) -> Tensor:
+        """grad times log sigma's slope."""
+
+    def normal(self, loc: Tensor, raw: Tensor) -> "RawNormal":
+        """The normal distribution with mean `loc` and the scale of `raw`; their shapes must broadcast."""
+        require_floating(raw)
+        self._show_constants_to_compiler()
+        return RawNormal(loc, raw, self)
+
+    def _show_constants_to_compiler(self) -> None:
+        # A float that torch.compile first meets inside an autograd function it takes for that function's alone.
+        if torch.compiler.is_compiling():
+            for name in self.__match_args__:
+                getattr(self, name) * 1
+
+    def _scale(self, raw: Tensor) -> Scale:
+        self._show_constants_to_compiler()
+        return Scale(elementwise(_Sigma(self), raw), elementwise(LogSigmaOf(self), raw))
+
+
+class RawNormal(Normal):
+    """The Normal of a ClosedForm, which computes sigma and log sigma where and when they are needed, from raw.
+
+    Its `kl` and `rsample` are Normal's in result; no log sigma and no sigma stays in memory for the backward pass.
+    """
+
+    def __init__(self, loc: Tensor, raw: Tensor, parameterization: ClosedForm) -> None:
+        vars(self).update(loc=loc, raw=raw, parameterization=parameterization)
+
+    @cached_property
+    def scale(self) -> Scale:
+        """The Scale of raw, computed once."""
+        return self.parameterization(self.raw)
+
+    def tempered(self, temperature: float) -> Normal:
+        """The same mean with sigma multiplied by `temperature`; ValueError unless that is finite and above 0."""
+        return Normal(self.loc, self.scale.tempered(temperature))
+
+    def detach(self) -> Self:
+        """The same tensors without their graph; nothing is copied."""
+        return RawNormal(self.loc.detach(), self.raw.detach(), self.parameterization)
+
+    def _draw(self, eps: Tensor) -> Tensor:
+        return elementwise(_Draw(self.parameterization), *aligned(self.loc, self.raw, eps))
+
+    def _log_sigma_formula(self) -> tuple[Tensor, LogSigma]:
+        return self.raw, self.parameterization
+
+
+class _Sigma(Formula):
+    def __init__(self, parameterization: ClosedForm) -> None:
+        self.parameterization = parameterization
+
+    def value(self, raw: Tensor) -> Tensor:
+        return self.parameterization.sigma(raw)
+
+    def gradients(self, needed: Needed, grad: Tensor, raw: Tensor) -> Gradients:
+        return (self.parameterization.sigma_gradient(grad, raw),)
+
+
+class _Draw(Formula):
+    def __init__(self, parameterization: ClosedForm) -> None:
+        self.parameterization = parameterization
+
+    def value(self, loc: Tensor, raw: Tensor, eps: Tensor) -> Tensor:
+        sigma = self.parameterization.sigma(raw)
+        return sigma.mul_(eps).add_(loc)
+
+    def gradients(self, needed: Needed, grad: Tensor, loc: Tensor, raw: Tensor, eps: Tensor) -> Gradients:
+        grad_raw = self.parameterization.sigma_gradient(grad * eps, raw)
+        grad_eps = grad * elementwise(_Sigma(self.parameterization), raw) if needed[2] else None
+        return grad, grad_raw, grad_eps
