@@ -27,13 +27,14 @@ OPENING, CLOSING = "<!-- contract table -->\n", "<!-- end -->"
 SWEPT_HALVES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 HEADINGS = (
     *("flag", "domain", "σ at −∞, ∞", "log σ at −∞, ∞", "σ, p finite", "log σ, p finite"),
-    *("slope of σ", "slope of log σ", "error of σ, ULP", "error of log σ, ULP"),
+    *("slope of σ", "slope of log σ", "error of σ, ULP", "error of log σ, ULP", "σ falls, ULP"),
     *("float16", "bfloat16", "float32", "float64", "where σ underflows"),
 )
 CAPTION = """\
 p is the raw value. Ranges and errors are float32's unless a dtype is named, measured at {numbers}. An error of log σ
 is in ULP of log σ or of the largest logarithm of a constant that it is a sum of, whichever is larger; in brackets in
-ULP of log σ itself, which is large where the sum nears 0. The columns of the dtypes say where 0 < σ < ∞, and for the
+ULP of log σ itself, which is large where the sum nears 0. The next column is the most by which σ falls below its value
+at a smaller p. The columns of the dtypes say where 0 < σ < ∞, and for the
 halves the errors of σ and log σ, measured at every number. The last column has the largest p at which σ is 0 in
 float32 (where there is none, the lowest p), and there log σ, the KL from N(0, σ²) to N(0, 1) and the slope of the KL
 in p. `python -m benchmarks.contract` makes the table, from sweeps by `python -m benchmarks.every_float`.
@@ -67,7 +68,7 @@ def _cells(parameterization: Parameterization, swept: dict[str, dict]) -> list[s
     dtypes = [*SWEPT_HALVES.values(), torch.float32, torch.float64]
     positive = [_positive_range(parameterization, dtype) for dtype in dtypes]
     halves = [f"{text}; {_errors(swept[name])}" for name, text in zip(SWEPT_HALVES, positive)]
-    errors = [_ceiling(row["max_ulp_sigma"]), _log_error(row)]
+    errors = [_ceiling(row["max_ulp_sigma"]), _log_error(row), str(row["max_fall_ulp_sigma"])]
     return [flag, _domain(row), *limits, *ranges, *errors, *halves, *positive[2:], _underflow(parameterization)]
 
 

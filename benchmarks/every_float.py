@@ -138,8 +138,8 @@ def violations(parameterization: Parameterization, dtype: torch.dtype, figures: 
     log_sigma = figures.extents.log_sigma
     if reference.finite_log_sigma and (log_sigma.low == -math.inf or log_sigma.high == math.inf):
         found.append(f"log_sigma is infinite: [{log_sigma.low!r}, {log_sigma.high!r}]")
-    if max(figures.fall, figures_of_ends.fall) > 1:
-        found.append(f"sigma falls by {max(figures.fall, figures_of_ends.fall)} ULP as raw rises")
+    if (fall := max(figures.fall, figures_of_ends.fall)) > reference.fall:
+        found.append(f"sigma falls by {fall} ULP as raw rises, limit {reference.fall}")
     found += [f"{name} of a NaN is a number" for name in _numbers_of_nan(parameterization, dtype)]
     return found + [text for join in reference.joins for text in _gaps(parameterization, reference, join, dtype)]
 

@@ -72,10 +72,14 @@ def sum_counts(windows: list[Window]) -> Counts:
 
 
 def event_counts(events: list[dict]) -> Counts:
-    """Distinct updates (steps) in events.jsonl, whatever the number of ranks and reasons that each one has."""
+    """Distinct updates (steps) in events.jsonl, whatever the number of ranks and reasons that each one has.
+
+    Patched checkouts of the original mark with `"skipped": false` what they applied in spite of its reason.
+    """
     steps = {reason: {event["step"] for event in events if event["reason"] == reason} for reason in REASONS}
     nan_steps = set().union(*(steps[reason] for reason in NAN_REASONS))
-    counts = {"skipped_updates": len(nan_steps | steps["high_grad"]), "nan_updates": len(nan_steps)}
+    skipped = {event["step"] for event in events if event.get("skipped", True)}
+    counts = {"skipped_updates": len(skipped), "nan_updates": len(nan_steps)}
     return counts | {reason: len(steps[reason]) for reason in REASONS}
 
 
