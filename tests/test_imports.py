@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+GLUE = ROOT / "patches" / "glue"  # text that is copied into checkouts: it belongs to them, not to patches
 PROJECT = {"stable_params", "vdvae", "patches", "experiments", "benchmarks", "train", "hps", "tests"}
 ALLOWED = {
     "stable_params": {"stable_params"},
@@ -32,12 +33,18 @@ def imported(path: Path) -> set[str]:
 
 @pytest.mark.parametrize("package", ALLOWED)
 def test_packages_import_only_what_they_may(package):
-    for path in (ROOT / package).rglob("*.py"):
+    for path in set((ROOT / package).rglob("*.py")) - set(GLUE.glob("*.py")):
         assert imported(path) & PROJECT <= ALLOWED[package], path
 
 
 def test_stable_params_needs_torch_alone():
     for path in (ROOT / "stable_params").rglob("*.py"):
+        foreign = imported(path) - set(sys.stdlib_module_names) - {"torch", "stable_params"}
+        assert not foreign, f"{path} imports {foreign}"
+
+
+def test_glue_needs_torch_and_stable_params_alone():
+    for path in GLUE.glob("*.py"):
         foreign = imported(path) - set(sys.stdlib_module_names) - {"torch", "stable_params"}
         assert not foreign, f"{path} imports {foreign}"
 

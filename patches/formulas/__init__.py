@@ -1,0 +1,1 @@
+"""Recognises the KL and the draw by what they compute."""

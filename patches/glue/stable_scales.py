@@ -1,0 +1,102 @@
+"""The scales of stable_params for this model: the flags, the log sigmas and the KL of its blocks."""
+
+import sys
+from argparse import ArgumentParser, ArgumentTypeError
+from collections.abc import Mapping
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
+from pathlib import Path
+
+from torch import Tensor
+
+
+def _load_vendored() -> None:
+    """Make the copy of stable_params beside this file importable where its folder is not on the search path."""
+    file = Path(__file__).with_name("stable_params") / "__init__.py"
+    if not file.is_file():
+        raise ModuleNotFoundError("stable_params is not installed and there is no copy of it beside stable_scales.py")
+    spec = spec_from_file_location("stable_params", file)
+    sys.modules["stable_params"] = module_from_spec(spec)
+    spec.loader.exec_module(sys.modules["stable_params"])
+
+
+if find_spec("stable_params") is None:
+    _load_vendored()
+
+from stable_params import Constant, Exp, Parameterization, Vanilla, parse_parameterization  # noqa: E402
+
+
+def add_scale_arguments(parser: ArgumentParser) -> None:
+    """Add the flags of the scales; without them on the command line nothing changes."""
+    parser.add_argument("--sigma_param", type=_flag, default="vanilla",
+                        help="scale of all latents: vanilla, exp, explin, upbounded1, bounded0.1_256, ...")
+    parser.add_argument("--posterior_sigma_param", type=_flag, default=None,
+                        help="scale of the posteriors alone; none: sigma_param")
+    parser.add_argument("--prior_sigma_param", type=_flag, default=None,
+                        help="scale of the priors alone; none: sigma_param")
+    parser.add_argument("--prior_const1", action="store_true", help="fix the scale of every prior to 1")
+
+
+class Scales:
+    """What the hyper-parameters H make of the networks' outputs; a flag that H lacks, or that is None, is not set.
+
+    Raises ValueError for an unknown parameterization, and for prior_const1 together with prior_sigma_param.
+    """
+
+    def __init__(self, H: object) -> None:
+        shared, own = _value(H, "sigma_param") or "vanilla", _value(H, "prior_sigma_param")
+        if _value(H, "prior_const1") and own:
+            raise ValueError(f"prior_const1 fixes the prior's scale, so prior_sigma_param {own!r} must not be given")
+        self.posterior = parse_parameterization(_value(H, "posterior_sigma_param") or shared)
+        self.prior = Constant() if _value(H, "prior_const1") else parse_parameterization(own or shared)
+
+    @property
+    def vanilla(self) -> bool:
+        """Whether the posterior is vanilla: then the model's own KL counts, not this one's."""
+        return isinstance(self.posterior, Vanilla)
+
+    def posterior_log_sigma(self, raw: Tensor) -> Tensor:
+        """log sigma of the posterior from the network's output; `raw` itself with vanilla."""
+        return _log_sigma(self.posterior, raw)
+
+    def prior_log_sigma(self, raw: Tensor) -> Tensor:
+        """log sigma of the prior from the network's output; `raw` itself with vanilla."""
+        return _log_sigma(self.prior, raw)
+
+    def posterior_log_variance(self, raw: Tensor) -> Tensor:
+        """Twice the log sigma of half the network's output; `raw` itself with vanilla."""
+        return _log_variance(self.posterior, raw)
+
+    def prior_log_variance(self, raw: Tensor) -> Tensor:
+        """Twice the log sigma of half the network's output; `raw` itself with vanilla."""
+        return _log_variance(self.prior, raw)
+
+    def kl(self, loc: Tensor, log_sigma: Tensor, prior_loc: Tensor, prior_log_sigma: Tensor) -> Tensor:
+        """KL(posterior || prior) per element in nats, which does not turn large log sigmas into NaN."""
+        return Exp().normal(loc, log_sigma).kl(Exp().normal(prior_loc, prior_log_sigma))
+
+    def kl_of_log_variances(
+        self, loc: Tensor, log_variance: Tensor, prior_loc: Tensor, prior_log_variance: Tensor
+    ) -> Tensor:
+        """The same from log variances."""
+        return self.kl(loc, log_variance / 2, prior_loc, prior_log_variance / 2)
+
+
+def _flag(text: str) -> str:
+    """`text` if it spells a parameterization."""
+    try:
+        parse_parameterization(text)
+    except ValueError as error:
+        raise ArgumentTypeError(str(error)) from error
+    return text
+
+
+def _value(H: object, name: str) -> object:
+    return H.get(name) if isinstance(H, Mapping) else getattr(H, name, None)
+
+
+def _log_sigma(parameterization: Parameterization, raw: Tensor) -> Tensor:
+    return raw if isinstance(parameterization, Vanilla) else parameterization(raw).log_sigma
+
+
+def _log_variance(parameterization: Parameterization, raw: Tensor) -> Tensor:
+    return raw if isinstance(parameterization, Vanilla) else 2 * parameterization(raw / 2).log_sigma

@@ -1,0 +1,118 @@
+"""Counts skipped updates and NaN events by reason, and writes events.jsonl beside the run's log."""
+
+import json
+import math
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch.distributed
+
+# "nan" stands for every value that is not finite. A loss's NaN spoils the gradient, which is not counted again.
+NAN_REASONS = ("rate_nan", "distortion_nan", "grad_nan")
+NAMES = ("skipped_updates", "nan_updates", "rate_nans", "distortion_nans", "grad_nans", "high_grads")
+FIGURES = ("grad_norm", "elbo", "distortion", "rate")
+
+
+class UpdateLog:
+    """Counts since the run began; `H.save_dir` is the folder of events.jsonl, `H.rank` this process's rank.
+
+    Rank 0 writes one line per reason; the others only count. Raises ValueError if save_dir is missing.
+    """
+
+    def __init__(self, H: object) -> None:
+        folder, rank = _value(H, "save_dir"), _value(H, "rank")
+        if not folder:
+            raise ValueError(f"H.save_dir is {folder!r}, a folder for events.jsonl is needed")
+        self.file = Path(folder) / "events.jsonl"
+        self.is_main = (_own_rank() if rank is None else int(rank)) == 0
+        self._counts: dict[str, int] | None = None  # None before the first update
+
+    def count(self, step: int, stats: Mapping[str, object]) -> None:
+        """Count update number `step` from what the training step returned about it.
+
+        Of `stats` it reads skipped_updates, rate_nans, distortion_nans and grad_norm, and elbo, rate and distortion if
+        they are there. The first call takes over what events.jsonl holds of the updates before it.
+        """
+        step, figures = int(step), {key: float(stats[key]) for key in FIGURES if key in stats}
+        if self._counts is None:
+            self._counts = self._resume(step)
+        skipped = float(stats["skipped_updates"]) > 0
+        reasons = _reasons(float(stats["rate_nans"]) > 0, float(stats["distortion_nans"]) > 0, skipped, figures)
+        _add(self._counts, set(reasons), skipped)
+        if self.is_main:
+            for reason in reasons:
+                self._write({"step": step, "rank": None, "reason": reason, "skipped": skipped, **figures})
+
+    def totals(self) -> dict[str, int]:
+        """The counts under the names that a train_loss line has them: total_skipped_updates, total_rate_nans, ..."""
+        counts = self._counts or dict.fromkeys(NAMES, 0)
+        return {f"total_{name}": count for name, count in counts.items()}
+
+    def _write(self, event: dict) -> None:
+        with open(self.file, "a", encoding="utf-8") as file:  # closed, so flushed, at each line: events are rare
+            file.write(json.dumps({"time": time.ctime(), **event, "origin": "unknown"}) + "\n")
+
+    def _resume(self, first: int) -> dict[str, int]:
+        """Counts of the updates before `first` in events.jsonl; what it holds of later ones is moved out of the way."""
+        kept, gone, by_step = [], [], {}
+        for line in self._lines() if self.is_main else []:
+            event = _event(line)
+            if event is None or event["step"] >= first:
+                gone.append(line)
+                continue
+            kept.append(line)
+            by_step.setdefault(event["step"], []).append(event)
+        if gone:
+            self._move_out(gone, kept)
+        counts = dict.fromkeys(NAMES, 0)
+        for events in by_step.values():
+            _add(counts, {event["reason"] for event in events}, any(event.get("skipped", True) for event in events))
+        return counts
+
+    def _lines(self) -> list[str]:
+        return self.file.read_text(encoding="utf-8").splitlines() if self.file.is_file() else []
+
+    def _move_out(self, gone: list[str], kept: list[str]) -> None:
+        """Leave `kept` in events.jsonl, add `gone`, of an abandoned attempt or cut off, to events-abandoned.jsonl."""
+        with open(self.file.with_name("events-abandoned.jsonl"), "a", encoding="utf-8") as file:
+            file.writelines(line + "\n" for line in gone)
+        new = self.file.with_name("events.jsonl.new")
+        new.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+        os.replace(new, self.file)
+
+
+def _reasons(rate_nan: bool, distortion_nan: bool, skipped: bool, figures: dict[str, float]) -> list[str]:
+    """Why the update was skipped, or would have to be; empty for one that was applied and is finite."""
+    reasons = ["rate_nan"] if rate_nan or not math.isfinite(figures.get("rate", 0)) else []
+    reasons += ["distortion_nan"] if distortion_nan or not math.isfinite(figures.get("distortion", 0)) else []
+    if not reasons and not math.isfinite(figures["grad_norm"]):
+        return ["grad_nan"]
+    return reasons or ["high_grad"] * skipped
+
+
+def _add(counts: dict[str, int], reasons: set[str], skipped: bool) -> None:
+    counts["skipped_updates"] += int(skipped)
+    counts["nan_updates"] += int(not reasons.isdisjoint(NAN_REASONS))
+    for reason in reasons:
+        counts[f"{reason}s"] += 1
+
+
+def _event(line: str) -> dict | None:
+    """The event in a line; None for one that was cut off or is none of ours."""
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return None
+    known = isinstance(event, dict) and isinstance(event.get("step"), int) and f"{event.get('reason')}s" in NAMES
+    return event if known else None
+
+
+def _own_rank() -> int:
+    started = torch.distributed.is_available() and torch.distributed.is_initialized()
+    return torch.distributed.get_rank() if started else 0
+
+
+def _value(H: object, name: str) -> object:
+    return H.get(name) if isinstance(H, Mapping) else getattr(H, name, None)

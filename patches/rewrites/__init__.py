@@ -1,0 +1,1 @@
+"""The rewrites, one per file; each takes Sources and returns the modules that it changed."""

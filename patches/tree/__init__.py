@@ -1,0 +1,1 @@
+"""The checkout on disk: read, compared, written as a whole or not at all, and put back."""

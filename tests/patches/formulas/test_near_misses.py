@@ -1,0 +1,149 @@
+"""Functions that are nearly a KL or a draw are not recognised, and it is said why; about others nothing is said."""
+
+import libcst as cst
+import pytest
+from patches.formulas.formula import near_miss, recognise
+
+KL_BODY = "s2 - s1 + 0.5 * ((2 * s1).exp() + (m1 - m2) ** 2) / (2 * s2).exp() - 0.5"
+
+
+def _kl(body: str, before: str = "") -> str:
+    return f"{before}def normal_kl(m1, m2, s1, s2):\n    return {body}\n"
+
+
+def _draw(body: str, parameters: str = "mu, ls") -> str:
+    return f"def draw_normal({parameters}):\n    return {body}\n"
+
+
+NOT_KLS = {
+    "wrong sign": (_kl(f"-({KL_BODY})"), "is the KL of two normals but for a factor of -1 on it"),
+    "wrong sign of a term": (_kl(KL_BODY.replace("s2 - s1", "s1 - s2")), "computes something else"),
+    "sum": (_kl(f"({KL_BODY}).sum(dim=[1, 2, 3])"), "is the KL of two normals but sums over elements (line 2)"),
+    "torch.sum": (_kl(f"torch.sum({KL_BODY}, dim=(1, 2))"), "but sums over elements (line 2)"),
+    "mean": (_kl(f"({KL_BODY}).mean()"), "but averages over elements (line 2)"),
+    "factor": (_kl(f"2 * ({KL_BODY})"), "but for a factor of 2"),
+    "bits": (_kl(f"({KL_BODY}) / math.log(2.0)"), "but for a factor of 1.4427"),
+    "offset": (_kl(f"{KL_BODY} + 0.5"), "but for an added 0.5"),
+    "clamp": (_kl(KL_BODY.replace("(2 * s2)", "(2 * s2.clamp(min=-7))")), "but clamps (line 2)"),
+    "free bits": (_kl(f"torch.clamp({KL_BODY}, min=0.1)"), "but clamps (line 2)"),
+    "an epsilon": (_kl(KL_BODY.replace("(2 * s2).exp()", "((2 * s2).exp() + 1e-12)")), "not at very small or large"),
+    "a detached prior": (_kl(KL_BODY.replace("m2", "m2.detach()")), "but stops the gradient (line 2)"),
+    "the data of a prior": (_kl(KL_BODY.replace("m2", "m2.data")), "but stops the gradient (line 2)"),
+    "no_grad": (_kl(KL_BODY, "@torch.no_grad()\n"), "but stops the gradient (line 1)"),
+    "a decorator": (_kl(KL_BODY, "@summed\n"), "has the decorator summed"),
+    "sigmas": (_kl("(s2 / s1).log() + (s1 ** 2 + (m1 - m2) ** 2) / (2 * s2 * s2) - 0.5"), "takes the sigma itself"),
+    "softplus": ("""
+def gaussian_kl(m1, m2, p1, p2):
+
+    s1, s2 = F.softplus(p1), F.softplus(p2)
+    return torch.log(s2 / s1) + 0.5 * torch.exp(2 * (s1.log() - s2.log())) + (m1 - m2) ** 2 / (2 * s2 ** 2) - 0.5
+""", "calls F.softplus, which is not known (line 3)"),
+    "unknown function": (_kl(KL_BODY.replace("(2 * s1).exp()", "twice(s1.exp())")), "calls twice, which is not known"),
+    "unknown constant": (_kl(KL_BODY + " + OFFSET"), "reads OFFSET, which is not known (line 2)"),
+    "a bound name": ("def kl(torch, m2, s1, s2):\n    return torch.exp(s1) + s2\n", "gives exp arguments"),
+    "a branch on values": (_kl(f"{KL_BODY} if m1 > 0 else m1"), "a condition (m1 > 0) that depends on values"),
+    "a loop": ("def kl(m1, s1):\n    for _ in range(3):\n        m1 = m1.exp()\n    return m1\n", "construct (For)"),
+    "a changed argument": (
+        "def kl(m1, m2, s1, s2):\n    d = s2 - s1\n    s1 *= 2\n"
+        "    return d + 0.5 * (s1.exp() + (m1 - m2) ** 2) / (2 * s2).exp() - 0.5\n",
+        "changes its argument s1"),
+    "standard normal": ("def kl_std(mu, lv):\n    return -0.5 * torch.sum(1 + lv - mu ** 2 - lv.exp())\n",
+                        "is the KL from a standard normal, sums over elements (line 2)"),
+    "mixed scales": (_kl(KL_BODY.replace("(2 * s2)", "s2").replace("s2 - s1", "s2 / 2 - s1")), "something else"),
+    "Jensen-Shannon": (_kl(f"0.5 * ({KL_BODY}) + 0.25 * ((2 * s2).exp() + (m1 - m2) ** 2) / (2 * s1).exp()"),
+                       "something else"),
+    "Jeffreys": (_kl(f"{KL_BODY} + s1 - s2 + 0.5 * ((2 * s2).exp() + (m1 - m2) ** 2) / (2 * s1).exp() - 0.5"),
+                 "something else"),
+    "five needed": (_kl(f"weight * ({KL_BODY})").replace("s2):", "s2, weight):"), "something else"),
+    "a default that counts": (_kl(f"weight * ({KL_BODY})").replace("s2):", "s2, weight=0.1):"), "a factor of 0.1"),
+    "half a variance": (_kl(KL_BODY.replace("(2 * s1)", "s1")), "something else"),
+    "not set": (_kl(f"torch.empty_like(m1) + {KL_BODY}"), "something else"),
+    "nothing": (_kl("0 * m1.exp()"), "something else"),
+    "two readings": (
+        "def kl(m, s, a=0., b=0., t=0.):\n"
+        "    return t - s + ((2 * s).exp() + (m - a - b) ** 2) / (2 * t).exp() / 2 - 0.5\n",
+        "in more than one reading of its parameters"),
+    "two results": (_kl(f"{KL_BODY}, m1"), "not one tensor"),
+    "no return": ("def kl(m1, s1):\n    m1 = s1.exp()\n", "returns nothing"),
+    "a huge power": (_kl("m1 + 9 ** 9 ** 9 * s1.exp()"), "something else"),
+    "a huge number": (_kl(f"m1 * {10**400} * s1.exp()"), "a number that no float holds (line 2)"),
+}  # fmt: skip
+
+NOT_DRAWS = {
+    "no noise": (_draw("mu + ls.exp()"), "is a draw from a normal without noise"),
+    "sigma": (_draw("mu + torch.randn_like(mu) * ls"), "takes the sigma itself"),
+    "half noise": (_draw("mu + 0.5 * torch.randn_like(mu) * ls.exp()"), "a factor of 0.5 on its noise"),
+    "wide noise": (_draw("mu + torch.empty_like(mu).normal_(0, 2) * ls.exp()"), "a factor of 2 on its noise"),
+    "two noises": (_draw("mu + (torch.randn_like(mu) + torch.randn_like(mu)) * ls.exp() / 2 ** 0.5"), "something else"),
+    "shared noise": (_draw("mu + torch.randn(1) * ls.exp()"), "a shape that is not a tensor's (line 2)"),
+    "noise of channels": (_draw("mu + torch.randn(mu.shape[:1]) * ls.exp()"), "construct (Subscript)"),
+    "a shared sample": (_draw("mu + torch.distributions.Normal(0, 1).sample() * ls.exp()"), "not a tensor's"),
+    "a shared normal": (_draw("mu + torch.normal(0., 1., size=(1,)) * ls.exp()"), "not a tensor's"),
+    "no noise set": (_draw("mu + torch.empty_like(mu) * ls.exp()"), "something else"),
+    "shifted noise": (_draw("mu + torch.empty_like(mu).normal_(1, 1) * ls.exp()"), "something else"),
+    "clamped": (_draw("mu + torch.randn_like(mu) * ls.clamp(max=3).exp()"), "a draw from a normal but clamps"),
+    "temperature needed": (_draw("mu + t * torch.randn_like(mu) * ls.exp()", "mu, ls, t"), "something else"),
+    "temperature by default": (_draw("mu + t * torch.randn_like(mu) * ls.exp()", "mu, ls, t=0.7"), "a factor of 0.7"),
+    "a product with None": (_draw("mu + torch.randn_like(mu) * ls.exp() * t", "mu, ls, t=None"), "no number (line 2)"),
+    "starred": ("def draw_normal(m, s, *rest):\n    return m + torch.randn_like(m) * s.exp()\n", "arguments (rest)"),
+    "keywords": ("def draw_normal(m, s, **rest):\n    return m + torch.randn_like(m) * s.exp()\n", "arguments (rest)"),
+    "integers": (_draw("mu.long() + torch.randn_like(mu) * ls.exp()"), "the method long"),
+    "integers by name": (_draw("mu.type('torch.LongTensor') + torch.randn_like(mu) * ls.exp()"), "the method type"),
+    "integer dtype": (_draw("mu.to(torch.int32) + torch.randn_like(mu) * ls.exp()"), "reads torch.int32"),
+    "training only": ("""
+def reparameterize(self, mu, ls):
+    if self.training:
+        return mu + torch.randn_like(mu) * ls.exp()
+    return mu
+""", "reads self.training, which is not known (line 2)"),
+}  # fmt: skip
+
+UNRELATED = {
+    "a logistic mixture": """
+def sample_mixture(logits, scales):
+    u = torch.empty_like(logits).uniform_(1e-5, 1 - 1e-5)
+    return logits + torch.exp(scales) * (u.log() - (1 - u).log())
+""",
+    "a loss": "def mixture_loss(x, l):\n    return (x - torch.exp(l[:, :3])).sum()\n",
+    "a convolution": "def get_conv(i, o, k=3):\n    return nn.Conv2d(i, o, k)\n",
+    "an upsampler": "def upsample(x, s):\n    return F.interpolate(x.exp(), s)\n",
+    "a decoder": "def sample_uncond(self, x, t):\n    n, c, h, w = x.shape\n    return x + torch.log(t)\n",
+    "a week": "def weekly(x, y):\n    return x.exp() + y\n",
+    "no exponential": "def kl(a, b):\n    return a - b\n",
+    "async": "async def kl(a, b):\n    return a.exp() + b\n",
+    "nothing given": "def draw():\n    return torch.exp(x)\n",
+    "many parameters": "def kl(a, b, c, d, e, f, g):\n    return a.exp()\n",
+}
+
+
+def parsed(code: str) -> cst.FunctionDef:
+    return cst.parse_module(code.strip() + "\n").body[0]
+
+
+@pytest.mark.parametrize("code, said", (NOT_KLS | NOT_DRAWS).values(), ids=NOT_KLS | NOT_DRAWS)
+def test_near_misses_are_not_recognised_and_explained(code, said):
+    assert recognise(parsed(code)) is None
+    explained = near_miss(parsed(code))
+    assert said in explained and explained.startswith(f"{parsed(code).name.value} ")
+
+
+@pytest.mark.parametrize("code", UNRELATED.values(), ids=UNRELATED)
+def test_nothing_is_said_of_other_functions(code):
+    assert recognise(parsed(code)) is None
+    assert near_miss(parsed(code)) is None
+
+
+def test_nothing_is_said_of_a_function_that_is_recognised():
+    assert near_miss(parsed(_kl(KL_BODY))) is None
+
+
+@pytest.mark.parametrize("deep", ["m" + " + m" * 600, "-" * 400 + "m"], ids=["sum", "signs"])
+def test_a_very_deep_expression_is_no_error(deep):
+    function = parsed(f"def kl(m, s): return s.exp() + ({deep})")
+    assert recognise(function) is None
+    near_miss(function)
+
+
+def test_a_line_is_counted_from_the_def():
+    code = "# above\n@torch.jit.script\n@torch.no_grad()\ndef kl(m, s):\n    # inside\n    return m.exp() + other(s)\n"
+    assert near_miss(parsed(code)) == "kl calls other, which is not known (line 3)"

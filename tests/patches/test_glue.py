@@ -1,0 +1,154 @@
+"""The scales that are copied into a checkout: flags, log sigmas and KL are those of stable_params."""
+
+import argparse
+import importlib.util
+import math
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from stable_params import Constant, Exp, parse_parameterization
+
+ROOT = Path(__file__).resolve().parents[2]
+GLUE = ROOT / "patches" / "glue"
+
+
+def load(name):
+    spec = importlib.util.spec_from_file_location(name, GLUE / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+scales = load("stable_scales")
+
+
+class Dictionary(dict):
+    """Hyper-parameters as the original keeps them."""
+
+    __getattr__ = dict.get
+
+
+HOLDERS = [Dictionary, lambda **values: SimpleNamespace(**values), dict]
+RAW = torch.tensor([-200.0, -60.0, -1.0, 0.0, 0.5, 3.0, 60.0])
+
+
+@pytest.fixture
+def parser():
+    parser = argparse.ArgumentParser(exit_on_error=False)
+    scales.add_scale_arguments(parser)
+    return parser
+
+
+def test_flags_and_their_defaults(parser):
+    assert vars(parser.parse_args([])) == {
+        "sigma_param": "vanilla", "posterior_sigma_param": None, "prior_sigma_param": None, "prior_const1": False,
+    }  # fmt: skip
+    given = ["--sigma_param", "explin", "--posterior_sigma_param", "upbounded1", "--prior_sigma_param", "exp",
+        "--prior_const1"]
+    assert list(vars(parser.parse_args(given)).values()) == ["explin", "upbounded1", "exp", True]
+
+
+@pytest.mark.parametrize("flag", ["--sigma_param", "--posterior_sigma_param", "--prior_sigma_param"])
+def test_unknown_parameterization_is_an_error_that_lists_what_is_allowed(parser, flag):
+    message = f"{flag}: bad scale parameterization 'explim'.*allowed: vanilla, .*explin"
+    with pytest.raises(argparse.ArgumentError, match=message):
+        parser.parse_args([flag, "explim"])
+
+
+def test_a_set_of_hyperparameters_is_checked_like_a_flag(parser):
+    parser.set_defaults(sigma_param="explim")
+    with pytest.raises(argparse.ArgumentError, match="explim"):
+        parser.parse_args([])
+
+
+@pytest.mark.parametrize("holder", HOLDERS)
+@pytest.mark.parametrize("values", [
+    {}, {"sigma_param": None, "prior_const1": None}, {"sigma_param": "vanilla", "prior_const1": False},
+])  # fmt: skip
+def test_vanilla_gives_back_the_very_tensor(holder, values):
+    model = scales.Scales(holder(**values))
+    assert model.vanilla
+    for method in ("posterior_log_sigma", "prior_log_sigma", "posterior_log_variance", "prior_log_variance"):
+        assert getattr(model, method)(RAW) is RAW
+
+
+WHICH = [  # hyper-parameters, the posterior's and the prior's parameterization
+    ({"sigma_param": "explin"}, "explin", "explin"),
+    ({"sigma_param": "explin", "posterior_sigma_param": "upbounded1"}, "upbounded1", "explin"),
+    ({"sigma_param": "explin", "prior_sigma_param": "exp"}, "explin", "exp"),
+    ({"posterior_sigma_param": "explin"}, "explin", "vanilla"),
+    ({"prior_sigma_param": "softplus0.6931472"}, "vanilla", "softplus0.6931472"),
+    ({"prior_const1": True}, "vanilla", Constant()),
+    ({"sigma_param": "explin", "prior_const1": True}, "explin", Constant()),
+]
+
+
+@pytest.mark.parametrize("holder", HOLDERS)
+@pytest.mark.parametrize(("values", "posterior", "prior"), WHICH)
+def test_log_sigmas_are_those_of_stable_params(holder, values, posterior, prior):
+    model = scales.Scales(holder(**values))
+    prior = prior if isinstance(prior, Constant) else parse_parameterization(prior)
+    posterior = parse_parameterization(posterior)
+    assert model.vanilla is (posterior.flag == "vanilla")
+    assert torch.equal(model.posterior_log_sigma(RAW), posterior(RAW).log_sigma)
+    assert torch.equal(model.prior_log_sigma(RAW), prior(RAW).log_sigma)
+    assert torch.equal(model.posterior_log_variance(RAW), 2 * posterior(RAW / 2).log_sigma)
+    assert torch.equal(model.prior_log_variance(RAW), 2 * prior(RAW / 2).log_sigma)
+
+
+def test_constant_prior_and_a_prior_of_its_own_exclude_each_other():
+    with pytest.raises(ValueError, match="prior_const1 fixes the prior's scale, so prior_sigma_param 'exp' must not"):
+        scales.Scales({"prior_const1": True, "prior_sigma_param": "exp"})
+
+
+def test_unknown_parameterization_in_the_hyperparameters_is_an_error():
+    with pytest.raises(ValueError, match="'explim'.*allowed"):
+        scales.Scales({"sigma_param": "explim"})
+
+
+def test_kl_is_that_of_stable_params_with_its_gradients():
+    model, explin = scales.Scales({"sigma_param": "explin"}), parse_parameterization("explin")
+    torch.manual_seed(0)
+    mine = [(torch.randn(500) * 4).requires_grad_() for _ in range(4)]
+    theirs = [tensor.detach().clone().requires_grad_() for tensor in mine]
+    loc, raw, prior_loc, prior_raw = mine
+    kl = model.kl(loc, model.posterior_log_sigma(raw), prior_loc, model.prior_log_sigma(prior_raw))
+    expected = explin.normal(theirs[0], theirs[1]).kl(explin.normal(theirs[2], theirs[3]))
+    torch.testing.assert_close(kl, expected, rtol=2e-6, atol=0)
+    (kl.sum() + 0).backward(), expected.sum().backward()
+    for one, other in zip(mine, theirs):
+        torch.testing.assert_close(one.grad, other.grad, rtol=1e-5, atol=1e-6)
+
+
+def test_kl_holds_where_the_original_breaks():
+    zero, far = torch.zeros(1), torch.tensor([-60.0])
+    assert scales.Scales({"sigma_param": "exp"}).kl(zero, far, zero, far).item() == 0
+    assert math.isnan((far.exp() ** 2 / far.exp() ** 2).item())
+
+
+def test_kl_of_log_variances():
+    model = scales.Scales({"sigma_param": "exp"})
+    loc, log_sigma, prior_loc, prior_log_sigma = torch.linspace(-2, 2, 40).reshape(4, 10)
+    expected = Exp().normal(loc, log_sigma).kl(Exp().normal(prior_loc, prior_log_sigma))
+    assert torch.equal(model.kl_of_log_variances(loc, 2 * log_sigma, prior_loc, 2 * prior_log_sigma), expected)
+
+
+@pytest.mark.parametrize("vendored", [True, False])
+def test_copy_of_stable_params_in_a_package_is_found(tmp_path, vendored):
+    package = tmp_path / "pkg"
+    package.mkdir()
+    shutil.copy(GLUE / "stable_scales.py", package)
+    if vendored:
+        shutil.copytree(ROOT / "stable_params", package / "stable_params")
+    code = "from pkg.stable_scales import Scales; import stable_params; print(stable_params.__file__)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, env={})
+    if vendored:
+        assert done.stdout.strip() == str(package / "stable_params" / "__init__.py")
+    else:
+        assert done.returncode == 1 and "stable_params is not installed and there is no copy of it" in done.stderr
