@@ -76,12 +76,11 @@ class _Reader:
     edits: ClassEdits
 
     def formula_calls(self, kind: type) -> Iterator[tuple[cst.FunctionDef, cst.Call, Kl | Draw]]:
-        """All calls of a kind in the class's methods that are not themselves recognised functions."""
+        """All calls of a kind in the class's methods."""
         for method in methods(self.owner):
-            if f"self.{method.name.value}" not in self.formulas:
-                for call in calls(method):
-                    if isinstance(formula := is_call_of(call, self.formulas), kind):
-                        yield method, call, formula
+            for call in calls(method):
+                if isinstance(formula := is_call_of(call, self.formulas), kind):
+                    yield method, call, formula
 
     def read(self, kl_calls: list[tuple[cst.FunctionDef, cst.Call, Kl]]) -> None:
         """Follows the KL calls' log scales, then every other method's pieces of the same networks."""

@@ -133,6 +133,50 @@ def test_a_kl_of_log_variances_is_told_apart():
     assert "self.scales.kl_of_log_variances(qm, qs, pm, ps)" in after
 
 
+def test_a_kl_and_a_draw_that_disagree_on_what_they_take_are_refused():
+    helpers = HELPERS.replace("torch.exp(s) + m", "torch.exp(0.5 * s) + m")
+    sources = {"hps.py": HPS, "helpers.py": helpers, "block.py": BLOCK}
+    with pytest.raises(CannotPatch, match="disagree on log sigma and log-variance"):
+        latents.rewrite({path: cst.parse_module(text) for path, text in sources.items()})
+
+
+def test_two_kinds_of_kl_in_one_class_are_refused():
+    of_variances = HELPERS[HELPERS.index("@") : HELPERS.index("def draw")].replace("kl_of_two", "kl_of_variances")
+    of_variances = of_variances.replace(" ** 2 +", " +").replace("exp(s2) ** 2", "exp(s2)")
+    of_variances = of_variances.replace("s2 - s1", "0.5 * (s2 - s1)")
+    block = BLOCK.replace("kl_of_two\n\n", "kl_of_two, kl_of_variances\n\n")
+    block = block.replace("return z,", "return kl_of_variances(qm, pm, qs, ps),")
+    sources = {"hps.py": HPS, "helpers.py": HELPERS + of_variances, "block.py": block}
+    with pytest.raises(CannotPatch, match="one KL of this class takes log sigmas, another log-variances"):
+        latents.rewrite({path: cst.parse_module(text) for path, text in sources.items()})
+
+
+def test_a_kl_that_is_a_method_of_the_class_is_found():
+    start, end = HELPERS.index("def kl"), HELPERS.index("def draw")
+    helpers = HELPERS[: HELPERS.index("@")] + HELPERS[end:]
+    method = "    @staticmethod\n" + textwrap.indent(HELPERS[start:end].rstrip(), "    ") + "\n\n"
+    block = BLOCK.replace("import draw, kl_of_two", "import draw").replace("    def both", method + "    def both")
+    block = block.replace("z, kl_of_two(", "z, self.kl_of_two(")
+    sources = {"hps.py": HPS, "helpers.py": helpers, "block.py": block}
+    after = latents.rewrite({path: cst.parse_module(text) for path, text in sources.items()})["block.py"].code
+    assert "self.kl_of_two(qm, pm, qs, ps) if self.scales.vanilla else self.scales.kl(qm, qs, pm, ps)" in after
+
+
+def test_a_name_that_the_class_uses_already_is_left_to_it():
+    after = rewritten(BLOCK.replace("self.zdim = H.zdim", "self.zdim = H.zdim\n        self.scales = [1, 2]"))
+    assert "self.stable_scales = Scales(H)" in after and "qs = self.stable_scales.posterior_log_sigma(qs)" in after
+
+
+def test_scales_are_made_after_the_call_of_super_wherever_it_stands():
+    after = rewritten(BLOCK.replace("        super()", "        res = 2 * res\n        super()"))
+    assert "super().__init__()\n        self.scales = Scales(H)\n" in after
+
+
+def test_two_arguments_that_may_hold_the_hyper_parameters_are_refused():
+    with pytest.raises(CannotPatch, match="no argument or attribute that holds the hyper-parameters"):
+        rewritten(BLOCK.replace("H, res", "H, G").replace("net(H.width), net", "net(G.width), net"))
+
+
 REFUSED = {
     "log scale straight into the call": ("pm, qs, ps)", "pm, qs, feats[:, 3:])", "feats[:, 3:]"),
     "log scale read by another function": ("z = draw(qm, qs)", "z = qm + F.elu(qs)", "also read by elu"),

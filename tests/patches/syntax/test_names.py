@@ -9,7 +9,8 @@ KL = "def kl(a): return a\n\nclass Tools:\n    @staticmethod\n    def draw(a): r
 
 
 def sources(**texts):
-    return {name.replace("__", "/") + ".py": cst.parse_module(text) for name, text in texts.items()}
+    paths = {name: name.replace("__", "/").replace("/init", "/__init__") for name in texts}
+    return {paths[name] + ".py": cst.parse_module(text) for name, text in texts.items()}
 
 
 @pytest.mark.parametrize(
@@ -26,13 +27,13 @@ def sources(**texts):
     ],
 )
 def test_meaning_of_a_name(statement, name, place):
-    tree = sources(helpers=KL, pkg__inner=KL, pkg____init__="", block=statement + "\n")
+    tree = sources(helpers=KL, pkg__inner=KL, pkg__init="", block=statement + "\n")
     assert visible(tree, "block.py")[name] == place
 
 
 @pytest.mark.parametrize("statement", ["from .inner import kl", "from . import inner", "from ..pkg.inner import kl"])
 def test_relative_imports_start_at_the_modules_folder(statement):
-    tree = sources(pkg__inner=KL, pkg____init__="", inner="def other(): pass\n", pkg__block=statement + "\n")
+    tree = sources(pkg__inner=KL, pkg__init="", inner="def other(): pass\n", pkg__block=statement + "\n")
     assert ("pkg/inner.py", "kl") in visible(tree, "pkg/block.py").values()
 
 
