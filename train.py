@@ -2,13 +2,13 @@
 
 import sys
 
-from vdvae.distributed import LaunchError, StartError, join_world, launched_rank
+from vdvae.distributed import LaunchError, RunEnded, StartError, join_world, launched_rank
 from vdvae.hparams import HparamsError, load_hparams
 from vdvae.run import run
 
 
 def main() -> int:
-    """Parse, meet the other ranks, run; exit code 2 for input that cannot be used."""
+    """Parse, meet the other ranks, run; exit code 2 for input that cannot be used, a RunEnded's own for an early end."""
     try:
         hparams = load_hparams(sys.argv[1:])
         with join_world(hparams.device, hparams.port) as world:
@@ -17,6 +17,10 @@ def main() -> int:
         if launched_rank() == 0:
             print(f"error: {error}", file=sys.stderr)
         return 2
+    except RunEnded as end:
+        if launched_rank() == 0:
+            print(end, file=sys.stderr)
+        return end.exit_code
     return 0
 
 

@@ -66,7 +66,7 @@ def closure(name: str, found: frozenset[str] = frozenset()) -> frozenset[str]:
 
 def test_the_wheel_holds_the_packages_and_no_tests(wheel):
     names = zipfile.ZipFile(wheel).namelist()
-    for folder in ("stable_params", "vdvae", "vdvae/datasets"):
+    for folder in ("stable_params", "vdvae", "vdvae/datasets", "vdvae/report"):
         expected = {f"{folder}/{path.name}" for path in (ROOT / folder).glob("*.py")}
         assert {name for name in names if re.fullmatch(rf"{folder}/[^/]+\.py", name)} == expected
     presets = {f"hps/{path.name}" for path in ROOT.glob("hps/*.toml")}

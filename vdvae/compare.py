@@ -1,19 +1,23 @@
-"""Put runs side by side as the paper's Table 4 does: `python -m vdvae.compare RUN RUN ... [--json]`."""
+"""Put runs side by side as the paper's Table 4 does: `python -m vdvae.compare RUN RUN ... [--json] [--out FOLDER]`."""
 
 import argparse
+import importlib.util
 import json
 import math
 import sys
 from collections import Counter
+from pathlib import Path
 from typing import NamedTuple
 
 from tabulate import tabulate
 
 from vdvae.events import REASONS
 from vdvae.inspect import cell, dict_table
+from vdvae.paper_table4 import PAPER_TABLE_4
+from vdvae.report.cells import spread_cell
 from vdvae.run_log import RunLog, read_run
 
-TABLE_4 = ("vanilla", "upbounded1", "explin", "vanilla/prior_const1", "upbounded1/prior_const1", "explin/prior_const1")
+TABLE_4 = tuple(PAPER_TABLE_4)
 MUST_AGREE = (
     "dataset", "image_size", "enc_blocks", "dec_blocks", "width", "custom_width_str", "zdim", "bottleneck_multiple",
     "no_bias_above", "num_mixtures", "n_batch", "mpi_size", "lr", "warmup_iters", "wd", "adam_beta1", "adam_beta2",
@@ -78,18 +82,45 @@ def render(report: dict) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Print the comparison; returns 0, or 2 after one line on stderr if a run cannot be read."""
+    """Print the comparison and write the report folder if asked to; 2 after one line on stderr if either cannot be."""
+    args = _parser().parse_args(argv)
+    try:
+        if args.out is not None:
+            _check_out(args.out)
+        runs = [read_run(run) for run in args.runs]
+        compared = report(runs)
+        if args.out is not None:
+            _write(args.out, runs, compared)
+    except (OSError, ValueError, ModuleNotFoundError) as error:
+        print(f"compare: {error}", file=sys.stderr)
+        return 2
+    print(json.dumps(compared, indent=1) if args.json else render(compared))
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m vdvae.compare", description="Runs side by side, as in Table 4.")
     parser.add_argument("runs", metavar="RUN", nargs="+", help="a run folder (save_dir/desc) or a log.jsonl")
     parser.add_argument("--json", action="store_true", help="print one JSON object, NaN as Python writes it")
-    args = parser.parse_args(argv)
-    try:
-        runs = [read_run(run) for run in args.runs]
-    except (OSError, ValueError) as error:
-        print(f"compare: {error}", file=sys.stderr)
-        return 2
-    print(json.dumps(report(runs), indent=1) if args.json else render(report(runs)))
-    return 0
+    parser.add_argument("--out", metavar="FOLDER", type=Path,
+                        help="write report.html, its figures, report.json and report.csv into this new folder")
+    return parser
+
+
+def _check_out(folder: Path) -> None:
+    """Raise FileExistsError for a file or a folder with something in it, ModuleNotFoundError without matplotlib."""
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise FileExistsError(f"--out {folder} exists already and is not an empty folder; name a new one")
+    if importlib.util.find_spec("matplotlib") is None:
+        raise ModuleNotFoundError("--out draws its figures with matplotlib, which is not installed: "
+                                  "pip install 'stable-vdvae[report]' or pip install 'matplotlib>=3.8'")
+
+
+def _write(folder: Path, runs: list[RunLog], compared: dict) -> None:
+    from vdvae.report.files import write_report  # imports matplotlib, which only --out needs
+
+    write_report(folder, runs, compared)
+    print(f"report: {folder / 'report.html'}", file=sys.stderr)
 
 
 def _table_4_order(label: str) -> tuple[int, str]:
@@ -114,20 +145,10 @@ def _group_row(runs: list[RunLog]) -> dict:
 
 
 def _group_cells(group: dict) -> list[str]:
-    counts = [_spread_cell(group[name], digits=1) for name in ("high_gradients", "nan_updates", "skipped_updates")]
-    losses = [_spread_cell(group[name], digits=3) for name in ("nelbo", "bits_per_dim")]
+    counts = [spread_cell(**group[name], digits=1) for name in ("high_gradients", "nan_updates", "skipped_updates")]
+    losses = [spread_cell(**group[name], digits=3) for name in ("nelbo", "bits_per_dim")]
     seeds = ", ".join(cell(seed) for seed in group["seeds"])
     return [group["parameterization"], str(group["runs"]), seeds, *counts, *losses, ", ".join(group["splits"])]
-
-
-def _spread_cell(spread: dict, digits: int) -> str:
-    mean, std = spread["mean"], spread["std"]
-    if mean is None or not math.isfinite(mean):
-        return cell(mean)
-    written = f".{digits}f" if abs(mean) < 1e6 else ".2e"
-    if std is None:
-        return f"{mean:{written}}".removesuffix(".0")
-    return f"{mean:{written}} ± {std:{written}}"
 
 
 def _run_row(run: RunLog) -> dict:

@@ -30,6 +30,12 @@ class StartError(RuntimeError):
     """A run that cannot start on some or all ranks, raised on all of them together; the message says why."""
 
 
+class RunEnded(RuntimeError):
+    """A run that ends before its end, raised on all ranks together; the message says why, `exit_code` is not 0."""
+
+    exit_code = 1
+
+
 @dataclass(frozen=True)
 class World:
     """This process's place: `rank` of `size`, `local_rank` on its node of `local_size`, and its device."""
@@ -144,7 +150,7 @@ def _mpi_world(device: str | None, port: int) -> Iterator[World]:
             dist.init_process_group(_backend(world.device), store=_meet(comm, node.size, port),
                                     rank=world.rank, world_size=world.size)
         yield world
-    except StartError:
+    except (StartError, RunEnded):
         raise
     except BaseException:
         if comm.size > 1:

@@ -1,12 +1,13 @@
 """The loss over a whole set of images: each image once, whatever the number of ranks."""
 
 import math
+from collections.abc import Iterator
 
 import torch
 
 from vdvae.datasets.images import ImageSet
 from vdvae.distributed import World
-from vdvae.preprocess import Preprocess
+from vdvae.preprocess import Batch, Preprocess
 from vdvae.randomness import own_noise
 from vdvae.vae import VAE
 
@@ -20,12 +21,10 @@ def evaluate(vae: VAE, images: ImageSet, preprocess: Preprocess, n_batch: int, w
     Rank r scores images r, r + size, ... in batches of `n_batch`; the noise depends on the seed and the rank alone, and
     training's random state is left as it was. `elbo` is NaN if any image's is; `filtered_elbo` leaves those out.
     """
-    mine = range(world.rank, len(images), world.size)
     # sums: elbo, distortion, rate, images; finite elbos, their number; batches
     sums = torch.zeros(7, dtype=torch.float64, device=world.device)
     with own_noise(seed, world):
-        for start in range(0, len(mine), n_batch):
-            batch = preprocess(images.__getitems__(list(mine[start : start + n_batch])).to(world.device))
+        for batch in own_batches(images, preprocess, n_batch, world):
             sums += _batch_sums(vae, batch.input, batch.target)
     elbo, distortion, rate, count, finite, finite_count, batches = world.sum(sums).tolist()
     return {
@@ -33,6 +32,13 @@ def evaluate(vae: VAE, images: ImageSet, preprocess: Preprocess, n_batch: int, w
         "filtered_elbo": finite / finite_count if finite_count else math.nan,
         "distortion": distortion / count, "rate": rate / count, "bits_per_dim": elbo / count / LN2,
     }
+
+
+def own_batches(images: ImageSet, preprocess: Preprocess, n_batch: int, world: World) -> Iterator[Batch]:
+    """The images that this rank scores (r, r + size, ...), in batches of `n_batch` on its device."""
+    mine = range(world.rank, len(images), world.size)
+    for start in range(0, len(mine), n_batch):
+        yield preprocess(images.__getitems__(list(mine[start : start + n_batch])).to(world.device))
 
 
 def _batch_sums(vae: VAE, input: torch.Tensor, target: torch.Tensor) -> torch.Tensor:

@@ -58,6 +58,7 @@ class Hparams:
     adam_beta2: float = setting(0.9, "AdamW's decay of the squared gradient", 0)
     optimizer: str = setting("adamw", "adamw, or apex for NVIDIA apex's FusedAdam (the same update)")
     ema_rate: float = setting(0.999, "decay of the averaged weights", 0)
+    max_consecutive_skips: int = setting(100, "stop a run that skips this many updates in a row; 0: never", 0)
     grad_clip: float = setting(200.0, "largest global gradient norm of an update", 0)
     skip_threshold: float = setting(400.0, "skip updates with a gradient norm not below this; -1: no limit", -1)
     num_epochs: int = setting(10000, "passes over the training images", 0)
@@ -80,8 +81,10 @@ class Hparams:
     restore_path: str | None = setting(None, "weights (…-model.th)")
     restore_ema_path: str | None = setting(None, "averaged weights (…-model-ema.th); none: those of restore_path")
     restore_optimizer_path: str | None = setting(None, "optimizer state (…-opt.th)")
+    resume: str | None = setting(None, "must: go on with the run in save_dir/desc; auto: or begin it; alone: must")
     restore_log_path: str | None = setting(None, "log (…-log.jsonl): step, epoch and counters go on from it")
     test_eval: bool = setting(False, "print the loss on the test images and stop")
+    importance_samples: int | None = setting(None, "with test_eval: the importance-weighted bound of so many draws", 1)
     hps: str = setting("", "sets, comma-separated, later ones win: names from hps/ or paths of TOML files")
 
     def __post_init__(self):
@@ -197,7 +200,9 @@ def _parser() -> argparse.ArgumentParser:
     for item in fields(Hparams):
         names = ["--hps", "--hparam_sets"] if item.name == "hps" else [f"--{item.name}"]
         meaning = f"{item.metadata['meaning']} (default: {item.default})".replace("%", "%%")
-        if _kind(item.type) is bool:
+        if item.name == "resume":
+            parser.add_argument("--resume", nargs="?", const="must", metavar="X", help=meaning)
+        elif _kind(item.type) is bool:
             parser.add_argument(*names, action=argparse.BooleanOptionalAction, help=meaning)
         else:
             parser.add_argument(*names, dest=item.name, type=_kind(item.type), metavar="X", help=meaning)
@@ -213,11 +218,15 @@ def _check_minimum(name: str, value, minimum: float | None) -> None:
 
 def _check_choices(hparams: Hparams) -> None:
     for name, allowed in (("dataset", list(DATASETS)), ("posterior", ["absolute", "residual"]),
-                          ("optimizer", ["adamw", "apex"]), ("device", [None, "cpu", "cuda"])):
+                          ("optimizer", ["adamw", "apex"]), ("device", [None, "cpu", "cuda"]),
+                          ("resume", [None, "must", "auto"])):
         value = getattr(hparams, name)
         if value not in allowed:
             words = ", ".join(str(choice) for choice in allowed if choice)
             raise HparamsError(f"{name} is {value!r}{_nearest(value, filter(None, allowed))}; allowed: {words}")
+    restored = [name for name in vars(hparams) if name.startswith("restore_") and getattr(hparams, name)]
+    if hparams.resume and (restored or hparams.test_eval):
+        raise HparamsError(f"--resume restores everything: leave out --{(restored or ['test_eval'])[0]}")
     for name in ("enc_blocks", "dec_blocks"):
         if getattr(hparams, name) is None:
             raise HparamsError(f"{name} is needed: give --{name}, or --hps with one of {', '.join(available_sets())}")
@@ -232,6 +241,8 @@ def _check_choices(hparams: Hparams) -> None:
         raise HparamsError(f"num_temperatures_visualize is {hparams.num_temperatures_visualize}, it must be at most 4")
     if hparams.test_eval and not (hparams.restore_path or hparams.restore_ema_path):
         raise HparamsError("--test_eval scores a trained model: give --restore_ema_path or --restore_path")
+    if hparams.importance_samples and not hparams.test_eval:
+        raise HparamsError(f"--importance_samples {hparams.importance_samples} belongs to --test_eval: give both")
 
 
 def _check_scales(hparams: Hparams) -> None:

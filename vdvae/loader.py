@@ -1,6 +1,7 @@
 """Batches of training images for one rank: a fresh order each epoch, no image seen twice in it."""
 
 from collections.abc import Iterator
+from itertools import islice
 
 import torch
 from torch.utils.data import DataLoader, DistributedSampler
@@ -25,7 +26,7 @@ class TrainLoader:
         if len(images) < hparams.n_batch * world.size:
             raise ValueError(f"n_batch {hparams.n_batch} on {world.size} ranks needs {hparams.n_batch * world.size} training "
                              f"images at least, {hparams.dataset} has {len(images)}")
-        self.sampler = DistributedSampler(images, world.size, world.rank, seed=hparams.seed, drop_last=True)
+        self.sampler = _Sampler(images, world.size, world.rank, seed=hparams.seed, drop_last=True)
         workers = hparams.num_workers
         if workers and not images.decodes:
             raise ValueError(f"num_workers is {workers}, but {hparams.dataset} is an array, read faster without loader "
@@ -40,10 +41,18 @@ class TrainLoader:
 
         self.steps_per_epoch = len(self.loader)
 
-    def epoch(self, number: int) -> Iterator[torch.Tensor]:
-        """The `steps_per_epoch` batches of one epoch."""
+    def epoch(self, number: int, first: int = 0) -> Iterator[torch.Tensor]:
+        """The `steps_per_epoch` batches of one epoch, without the `first` ones of them, which are not loaded."""
         self.sampler.set_epoch(number)
+        self.sampler.left_out = first * self.loader.batch_size
         return iter(self.loader)
+
+
+class _Sampler(DistributedSampler):
+    left_out = 0  # indices at the start of the epoch
+
+    def __iter__(self) -> Iterator[int]:
+        return islice(super().__iter__(), self.left_out, None)
 
 
 def _same(batch: torch.Tensor) -> torch.Tensor:

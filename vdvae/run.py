@@ -1,12 +1,18 @@
 """One run from its hyper-parameters: prepare everything, then train or test."""
 
+from pathlib import Path
+
 from vdvae.datasets import load_splits
 from vdvae.distributed import World
 from vdvae.evaluate import evaluate
 from vdvae.hparams import Hparams
+from vdvae.importance import importance_weighted
 from vdvae.log import RunLogger
 from vdvae.preprocess import Preprocess
+from vdvae.resume import rewind_logs
+from vdvae.run_state import Position, load_state_folder, saved_states
 from vdvae.start import load_state, load_vae, log_start, make_run_folder, run_folder
+from vdvae.stop_signals import listening
 from vdvae.trainer import Trainer
 
 
@@ -19,23 +25,40 @@ def run(hparams: Hparams, world: World) -> None:
 
 
 def _train(hparams: Hparams, world: World) -> None:
-    trainer = world.agree(lambda: _prepare_training(hparams, world))
-    log_start(hparams, trainer.state.vae, world, trainer.log)
-    trainer.run()
+    trainer, saved = world.agree(lambda: _prepare_training(hparams, world))
+    if saved is None:
+        log_start(hparams, trainer.state.vae, world, trainer.log)
+    with listening() as stop:
+        trainer.run(stop)
 
 
-def _prepare_training(hparams: Hparams, world: World) -> Trainer:
+def _prepare_training(hparams: Hparams, world: World) -> tuple[Trainer, Position | None]:
     folder = run_folder(hparams, world)
     splits = load_splits(hparams.dataset, hparams.data_root, hparams.image_size, hparams.seed)
+    saved = _saved(hparams, folder)
     trainer = Trainer(hparams, splits, load_state(hparams, world), RunLogger(folder, world.is_main), world)
+    if saved is not None:
+        trainer.go_on(*saved)
     make_run_folder(folder, world)
-    return trainer
+    if hparams.resume and world.is_main:
+        rewind_logs(folder, saved[0].log_sizes if saved else {})
+    return trainer, saved[0] if saved else None
+
+
+def _saved(hparams: Hparams, folder: Path) -> tuple[Position, dict, list[str]] | None:
+    """The state to go on from; None to begin."""
+    if not hparams.resume or (hparams.resume == "auto" and not saved_states(folder)):
+        return None
+    return load_state_folder(folder)
 
 
 def _test(hparams: Hparams, world: World) -> None:
     images, vae, log = world.agree(lambda: _prepare_test(hparams, world))
     log_start(hparams, vae, world, log)
-    figures = evaluate(vae, images, Preprocess(hparams.dataset_spec), hparams.n_batch, world, hparams.seed)
+    what = (vae, images, Preprocess(hparams.dataset_spec), hparams.n_batch, world, hparams.seed)
+    figures = evaluate(*what)
+    if hparams.importance_samples:
+        figures |= importance_weighted(*what, hparams.importance_samples)
     log(type="test_loss", **figures)
 
 

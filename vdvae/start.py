@@ -25,6 +25,8 @@ class TrainingState:
     iteration: int  # updates so far, skipped ones included
     epoch: int
     counters: Counters
+    step_in_epoch: int = 0  # updates of this epoch so far
+    consecutive_skips: int = 0  # updates skipped since the last one that was applied
 
 
 def run_folder(hparams: Hparams, world: World) -> Path:
@@ -33,13 +35,10 @@ def run_folder(hparams: Hparams, world: World) -> Path:
     Raises HparamsError when it holds another run already, unless this one goes on from a checkpoint or only tests.
     """
     folder = Path(hparams.save_dir) / hparams.desc
-    goes_on = hparams.test_eval or hparams.restore_path or hparams.restore_log_path
+    goes_on = hparams.test_eval or hparams.restore_path or hparams.restore_log_path or hparams.resume
     if world.is_main and (folder / LOG_FILE).exists() and not goes_on:
-        prefix = folder / "latest"
-        raise HparamsError(
-            f"{folder} holds a run already, and nothing is overwritten: choose another --desc or --save_dir, or go on with "
-            f"--restore_path {prefix}-model.th --restore_ema_path {prefix}-model-ema.th "
-            f"--restore_optimizer_path {prefix}-opt.th --restore_log_path {prefix}-log.jsonl")
+        raise HparamsError(f"{folder} holds a run already, and nothing is overwritten: choose another --desc or "
+                           "--save_dir, or go on with it: --resume")
     return folder
 
 

@@ -20,6 +20,7 @@ class StepReport:
     losses: list[dict[str, float]]  # by rank, LOSS_TERMS
     grad_norm: float
     reasons: dict[str, list[int]]  # reason -> the ranks it is blamed on
+    stop: bool = False  # a rank was asked to stop
 
     @property
     def skipped(self) -> bool:
@@ -41,18 +42,19 @@ class PendingReport:
 
     def __init__(self, result: StepResult, iteration: int, epoch: int, lr: float):
         self.result, self.iteration, self.epoch, self.lr = result, iteration, epoch, lr
-        figures = torch.cat([result.losses.flatten(), result.grad_norm.reshape(1), result.skip.reshape(1).float()])
+        flags = torch.stack([result.skip, result.stop]).float()
+        figures = torch.cat([result.losses.flatten(), result.grad_norm.reshape(1), flags])
         self._host, self._arrived = _start_copy(figures)
 
     def read(self) -> StepReport:
         """The figures on the host, and the reasons for a skip; the same on all ranks."""
         if self._arrived is not None:
             self._arrived.synchronize()
-        *losses, grad_norm, skip = self._host.tolist()
+        *losses, grad_norm, skip, stop = self._host.tolist()
         width = len(LOSS_TERMS)
         by_rank = [dict(zip(LOSS_TERMS, losses[i : i + width])) for i in range(0, len(losses), width)]
         reasons = skip_reasons(by_rank, grad_norm) if skip else {}
-        return StepReport(self.iteration, self.epoch, self.lr, by_rank, grad_norm, reasons)
+        return StepReport(self.iteration, self.epoch, self.lr, by_rank, grad_norm, reasons, bool(stop))
 
 
 def _start_copy(figures: Tensor) -> tuple[Tensor, torch.cuda.Event | None]:

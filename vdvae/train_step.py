@@ -22,6 +22,7 @@ class StepResult:
     grad_norm: Tensor  # scalar, global L2 norm before clipping, the same on all ranks
     grad_norms: Tensor  # [P], L2 norm of each parameter's gradient, in the order of named_parameters
     skip: Tensor  # bool scalar, the same on all ranks
+    stop: Tensor  # bool scalar: a rank was asked to stop; the same on all ranks
     elbo: Elbo  # this rank's batch
 
 
@@ -36,8 +37,10 @@ class TrainStep:
         self.hparams, self.world = hparams, world
         self.parameters = list(model.parameters())
 
-    def __call__(self, input: Tensor, target: Tensor, lr: float) -> StepResult:
+    def __call__(self, input: Tensor, target: Tensor, lr: float, stop: bool = False) -> StepResult:
         """Score and learn from `input` `[B, 3, H, W]` and `target` `[B, H, W, 3]` at learning rate `lr`.
+
+        `stop` changes nothing here; it travels with the losses, so that all ranks learn of it at the same step.
 
         The update is skipped, on all ranks, when any rank's distortion or rate is not finite, or when the gradient norm
         is not finite or not below skip_threshold (-1: no such limit).
@@ -46,12 +49,14 @@ class TrainStep:
         elbo = self.model(input, target)
         elbo.negative_elbo.backward()
         grad_norms, grad_norm = self._clip()
-        terms = torch.stack([elbo.negative_elbo, elbo.distortion.mean(), elbo.rate.mean()]).detach()
-        losses = self.world.gather(terms)
+        asked = torch.full_like(elbo.negative_elbo, float(stop))
+        terms = torch.stack([elbo.negative_elbo, elbo.distortion.mean(), elbo.rate.mean(), asked]).detach()
+        gathered = self.world.gather(terms)
+        losses = gathered[:, : len(LOSS_TERMS)]
         skip = self._must_skip(losses, grad_norm)
         step_unless(self.optimizer, skip, lr)
         update_average(self.average, self.model, self.hparams.ema_rate, skip)
-        return StepResult(losses, grad_norm, grad_norms, skip, elbo)
+        return StepResult(losses, grad_norm, grad_norms, skip, gathered[:, -1].any(), elbo)
 
     @torch.no_grad()
     def _clip(self) -> tuple[Tensor, Tensor]:

@@ -1,12 +1,17 @@
 """The training loop: batches to updates, updates to log lines, events, evaluations, sample sheets and checkpoints."""
 
+import json
+import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
 from vdvae.checkpoint import save_checkpoint
 from vdvae.datasets import Splits
 from vdvae.distributed import World, share_gradients
+from vdvae.endings import NotSaved, SkipStreak, Stopped, Stuck
 from vdvae.evaluate import evaluate
 from vdvae.hparams import Hparams
 from vdvae.loader import TrainLoader
@@ -16,13 +21,17 @@ from vdvae.optimizer import learning_rate
 from vdvae.preprocess import Preprocess
 from vdvae.progress import Progress
 from vdvae.randomness import seed_noise
+from vdvae.resume import capture, check_fits, noise_state, restore, restore_noise
+from vdvae.run_state import Position, save_state
 from vdvae.sample_sheet import write_sample_sheet
 from vdvae.start import TrainingState
 from vdvae.step_report import PendingReport, StepReport
+from vdvae.stop_signals import StopRequest
 from vdvae.train_step import TrainStep
 from vdvae.train_window import TrainWindow
 
 EARLY_REPORTS = frozenset([1] + [2**k for k in range(3, 14)])  # updates since the start that are logged whatever the interval
+FINISHED = "finished.json"  # in the run's folder once it has reached its end
 
 
 class Trainer:
@@ -36,31 +45,75 @@ class Trainer:
         self.names = [name for name, _ in state.vae.named_parameters()]
         self.window = TrainWindow()
         self.pending: PendingReport | None = None
-        self.last_time = time.perf_counter()
+        self.last_time = self.start_time = time.perf_counter()
+        self.seconds_before = 0.0
         self.first_iteration = state.iteration
+        self.noise: list | None = None  # to take up once the data are on their way
+        self.streak, self.asked_to_stop, self.not_saved = SkipStreak(), False, ""
         shown = min(hparams.num_images_visualize, len(splits.valid))
         self.originals = splits.valid.__getitems__(list(range(shown)))
 
-    def run(self) -> None:
-        """Train until num_epochs or num_iters, then evaluate, draw and save once more."""
+    def go_on(self, position: Position, tensors: dict, damages: list[str]) -> None:
+        """Take up a saved run; raises HparamsError if it was not this one."""
+        check_fits(position, self.hparams, self.world)
+        restore(self.state, self.window, position, tensors)
+        self.noise, self.seconds_before, self.first_iteration = tensors["noise"][self.world.rank], position.seconds, 0
+        self.resumed = [*damages, f"resumed at step {position.iteration} after {position.seconds:.0f} s of training"]
+
+    def run(self, stop: StopRequest) -> None:
+        """Train until num_epochs or num_iters, then evaluate, draw and save once more.
+
+        Raises Stopped after a signal, Stuck after max_consecutive_skips, NotSaved when the last save failed.
+        """
         model = share_gradients(self.state.vae, self.world)
         self.train_step = TrainStep(model, self.state.average, self.state.optimizer, self.hparams, self.world)
-        seed_noise(self.hparams.seed, self.world)
+        self.stop = stop
+        if self.noise is None:
+            seed_noise(self.hparams.seed, self.world)
+        else:
+            self._announce()
         self.progress = Progress(self.state.iteration, self._last_iteration(), self.world.is_main)
         for epoch in range(self.state.epoch, self.hparams.num_epochs):
-            self.state.epoch = epoch
-            for images in self.loader.epoch(epoch):
-                if self._is_done():
-                    break
-                self._update(images)
+            self._epoch(epoch)
             if self._is_done():
                 break
             if epoch % self.hparams.epochs_per_eval == 0:
                 self._evaluate()
         self._finish()
 
+    def _announce(self) -> None:
+        for message in self.resumed:
+            self.log(message)
+
+    def _epoch(self, epoch: int) -> None:
+        """What is left of one epoch."""
+        self.state.step_in_epoch = self.state.step_in_epoch if epoch == self.state.epoch else 0
+        self.state.epoch = epoch
+        batches = self.loader.epoch(epoch, self.state.step_in_epoch)
+        if self.noise is not None:
+            restore_noise(self.noise, self.world)
+            self.noise = None
+        for images in batches:
+            if self._is_done():
+                return
+            self._update(images)
+            self._end_early()
+
+    def _end_early(self) -> None:
+        if self.asked_to_stop:
+            self._digest_last()
+            self._save_state()
+            self.progress.close()
+            raise Stopped(f"stopped by a signal at step {self.state.iteration}: --resume goes on" + self.not_saved)
+        limit = self.hparams.max_consecutive_skips
+        if limit and self.state.consecutive_skips >= limit:
+            self._save("stuck")
+            self.progress.close()
+            raise Stuck(self.streak.told(self.state.consecutive_skips, self.hparams))
+
     def _last_iteration(self) -> int:
-        in_epochs = self.loader.steps_per_epoch * (self.hparams.num_epochs - self.state.epoch) + self.state.iteration
+        begun = self.state.iteration - self.state.step_in_epoch
+        in_epochs = self.loader.steps_per_epoch * (self.hparams.num_epochs - self.state.epoch) + begun
         return in_epochs if self.hparams.num_iters is None else min(in_epochs, self.hparams.num_iters)
 
     def _is_done(self) -> bool:
@@ -71,12 +124,13 @@ class Trainer:
         iteration, hparams = self.state.iteration, self.hparams
         lr = learning_rate(hparams, iteration)
         batch = self.preprocess(images.to(self.world.device, non_blocking=True))
-        result = self.train_step(batch.input, batch.target, lr)
+        result = self.train_step(batch.input, batch.target, lr, self.stop.name is not None)
         previous, self.pending = self.pending, PendingReport(result, iteration, self.state.epoch, lr)
         self._digest(previous)
         if iteration % hparams.iters_per_images == 0:
             self._draw()
         self.state.iteration += 1
+        self.state.step_in_epoch += 1
         if self.state.iteration % hparams.iters_per_save == 0:
             self._save("latest")
         if self.state.iteration % hparams.iters_per_ckpt == 0:
@@ -92,8 +146,12 @@ class Trainer:
         self.last_time = now
         self.state.counters.add(report)
         self.progress.show(report, self.state.counters)
+        self.asked_to_stop |= report.stop
+        self.state.consecutive_skips = self.state.consecutive_skips + 1 if report.skipped else 0
         if report.skipped:
             self._write_events(pending, report)
+        else:
+            self.streak = SkipStreak()
         if report.iteration % self.hparams.iters_per_print == 0 or report.iteration - self.first_iteration in EARLY_REPORTS:
             self._log_window()
 
@@ -101,10 +159,13 @@ class Trainer:
         record = self.window.summary()
         self.log(model=self.hparams.desc, type="train_loss", **record, **self.state.counters.totals())
 
-    def _flush(self) -> None:
-        """Digest the last update and log what is not logged yet."""
+    def _digest_last(self) -> None:
         pending, self.pending = self.pending, None
         self._digest(pending)
+
+    def _flush(self) -> None:
+        """Digest the last update and log what is not logged yet."""
+        self._digest_last()
         if self.window.reports:
             self._log_window()
 
@@ -114,6 +175,7 @@ class Trainer:
                 for reason, ranks in report.reasons.items() if self.world.rank in ranks}
         for rank, found in enumerate(self.world.gather_objects(mine)):
             for reason, origin in found.items():
+                self.streak.add(reason, report.grad_norm, origin)
                 self.log.event(step=report.iteration, epoch=report.epoch, rank=rank, reason=reason, skipped=report.skipped,
                                grad_norm=report.grad_norm, **report.losses[rank], **origin)
 
@@ -132,18 +194,44 @@ class Trainer:
         self.last_time = time.perf_counter()
 
     def _save(self, name: str) -> None:
+        """The original's four files; with latest-* the full state too. A disk that is full is told and outlived."""
         self._flush()
+        self.not_saved = ""
         if self.world.is_main:
             self.log(f"checkpoint at step {self.state.iteration}: {self.folder / name}-*")
-            save_checkpoint(self.folder / name, self.state.vae, self.state.average, self.state.optimizer)
+            with self._outliving_full_disks():
+                save_checkpoint(self.folder / name, self.state.vae, self.state.average, self.state.optimizer)
         self.world.barrier()
+        if name == "latest":
+            self._save_state()
         self.last_time = time.perf_counter()
+
+    def _save_state(self) -> None:
+        noises = self.world.gather_objects(noise_state(self.world))
+        if self.world.is_main:
+            seconds = self.seconds_before + time.perf_counter() - self.start_time
+            with self._outliving_full_disks():
+                save_state(self.folder, *capture(self.state, self.window, seconds, self.hparams, self.folder, noises))
+        self.world.barrier()
+
+    @contextmanager
+    def _outliving_full_disks(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self.not_saved = f"; not saved: {error}"
+            print(f"error: the checkpoint at step {self.state.iteration} could not be written, the one before it stays: "
+                  f"{error}", file=sys.stderr)
 
     def _finish(self) -> None:
         self._evaluate()
         self._draw()
         self._save("latest")
         self.progress.close()
+        if any(failures := self.world.gather_objects(self.not_saved)):
+            raise NotSaved(f"trained to step {self.state.iteration}" + "".join(failures))
+        if self.world.is_main:
+            (self.folder / FINISHED).write_text(json.dumps({"iteration": self.state.iteration, "epoch": self.state.epoch}))
 
 
 def _locate(reason: str, pending: PendingReport, names: list[str]) -> Origin:

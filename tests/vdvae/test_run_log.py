@@ -6,6 +6,7 @@ import math
 import pytest
 
 from vdvae.events import REASONS
+from vdvae.run_counts import event_counts
 from vdvae.run_log import TOTAL_KEYS, read_run
 
 OWN_HPARAMS = {"seed": 3, "sigma_param": "explin", "posterior_sigma_param": None, "prior_sigma_param": None,
@@ -278,3 +279,10 @@ def test_a_jsonl_file_can_be_named_directly(write_run):
     (folder / "log.jsonl").rename(folder / "latest-log.jsonl")
     run = read_run(folder / "latest-log.jsonl")
     assert run.name == str(folder / "latest-log.jsonl") and len(run.events) == 1
+
+
+def test_an_event_of_an_update_that_was_applied_is_no_skip():
+    events = [{"step": 1, "reason": "grad_nan", "skipped": False}, {"step": 2, "reason": "grad_nan", "skipped": True},
+              {"step": 4, "reason": "high_grad"}]  # fmt: skip
+    counts = event_counts(events)
+    assert (counts["skipped_updates"], counts["nan_updates"], counts["grad_nan"]) == (2, 2, 2)

@@ -1,0 +1,117 @@
+"""Run a study's commands one after another: skip what is finished, go on after failures, pass on signals."""
+
+import fcntl
+import shlex
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from experiments.study import Run, StudyError
+from experiments.study_state import is_finished
+
+STOPPED = 75  # EX_TEMPFAIL, what train.py gives too: start again to go on
+MEANINGS = {2: "refused its input", 3: "stuck: skipped every update", 4: "could not save", STOPPED: "stopped by signal"}
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+
+
+class Outcomes(dict[str, tuple[str, int | None]]):
+    """By run: finished, failed or not started; the exit code, None where nothing was started."""
+
+    @property
+    def exit_code(self) -> int:
+        """0 when all are finished, STOPPED when a signal kept some from starting or ending, 1 when some failed."""
+        states = {state for state, _ in self.values()}
+        if states & {"stopped", "not started"}:
+            return STOPPED
+        return int("failed" in states)
+
+    def rows(self) -> list[list[str]]:
+        """Run, state, exit code in words."""
+        return [[desc, state, _told(code)] for desc, (state, code) in self.items()]
+
+
+class Child:
+    """The run in progress, which hears of the signals that this process gets."""
+
+    def __init__(self) -> None:
+        self.process: subprocess.Popen | None = None
+        self.asked_to_stop = False
+
+    def receive(self, number: int, frame: object = None) -> None:
+        """Remember to start no more; the run gets SIGUSR1, which mpiexec passes on where SIGINT and SIGTERM kill."""
+        self.asked_to_stop = True
+        if self.process is not None:
+            self.process.send_signal(signal.SIGUSR1)
+
+    def run(self, command: list[str], lock: IO) -> int:
+        """Start it and wait; its exit code, negative for a signal's number."""
+        # A session of its own: Ctrl-C would reach it twice, and the second signal ends a run without saving.
+        try:
+            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True,
+                                            pass_fds=[lock.fileno()])
+            if self.asked_to_stop:
+                self.process.send_signal(signal.SIGUSR1)
+            return self.process.wait()
+        finally:
+            self.process = None
+
+
+def run_all(runs: list[Run], launcher: list[str]) -> Outcomes:
+    """Run what is not finished, each command after `launcher`; raises StudyError if the folder is in use."""
+    outcomes = Outcomes()
+    with _lock(Path(runs[0].plan.save_dir)) as lock, _listening() as child:
+        for number, run in enumerate(runs, 1):
+            if is_finished(run):
+                outcomes[run.desc] = ("finished", None)
+            elif child.asked_to_stop:
+                outcomes[run.desc] = ("not started", None)
+            else:
+                command = [*launcher, *run.command]
+                print(f"\n== {number} of {len(runs)}, {run.desc}: {shlex.join(command)}", flush=True)
+                outcomes[run.desc] = _outcome(run, child.run(command, lock), child.asked_to_stop)
+    return outcomes
+
+
+def _outcome(run: Run, code: int, asked_to_stop: bool) -> tuple[str, int]:
+    if code == 0 and is_finished(run):
+        return "finished", code
+    return ("stopped" if asked_to_stop else "failed"), code
+
+
+def _told(code: int | None) -> str:
+    if code is None:
+        return ""
+    if code < 0:
+        return f"{code} ({signal.Signals(-code).name})"
+    return f"{code} ({MEANINGS[code]})" if code in MEANINGS else str(code)
+
+
+@contextmanager
+def _lock(folder: Path) -> Iterator[IO]:
+    """Keep other studies out of the folder. The run in progress holds the lock too, in case this process is killed."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = open(folder / ".table4.lock", "w")
+    except OSError as error:
+        raise StudyError(f"--save_dir {folder} cannot be written: {error.strerror}") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise StudyError(f"--save_dir {folder} is in use: another study, or a run that one left behind, still "
+                             "goes on there; wait for it, or name another folder") from error
+        yield file
+
+
+@contextmanager
+def _listening() -> Iterator[Child]:
+    child = Child()
+    before = {number: signal.signal(number, child.receive) for number in SIGNALS}
+    try:
+        yield child
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

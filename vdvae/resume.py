@@ -1,0 +1,84 @@
+"""A run's state between memory and run_state's folders, and its logs back to where that state was saved."""
+
+import shutil
+from dataclasses import asdict, fields
+from pathlib import Path
+
+import torch
+
+from vdvae.distributed import World
+from vdvae.hparams import Hparams, HparamsError
+from vdvae.log import EVENTS_FILE, LOG_FILE, TEXT_FILE
+from vdvae.optimizer import load_optimizer_file, optimizer_file
+from vdvae.run_state import Position
+from vdvae.start import TrainingState
+from vdvae.step_report import StepReport
+from vdvae.train_window import Counters, TrainWindow
+
+LOGS = (LOG_FILE, TEXT_FILE, EVENTS_FILE)
+FREE = {  # settings that may differ when a run goes on: how long, how it reports, where it runs
+    *("num_epochs", "num_iters", "max_consecutive_skips", "num_workers", "device", "port", "data_root"),
+    *("iters_per_print", "iters_per_images", "iters_per_save", "iters_per_ckpt", "epochs_per_eval"),
+    *("num_images_visualize", "num_variables_visualize", "num_temperatures_visualize"),
+    *("desc", "save_dir", "hps", "resume", "test_eval"),
+}
+
+
+def noise_state(world: World) -> list:
+    """The state of this rank's random generators: CPU, and its GPU's."""
+    cuda = [torch.cuda.get_rng_state(world.device)] if world.device.type == "cuda" else []
+    return [torch.get_rng_state(), *cuda]
+
+
+def restore_noise(states: list, world: World) -> None:
+    """What noise_state gave, back in place."""
+    torch.set_rng_state(states[0])
+    if world.device.type == "cuda":
+        torch.cuda.set_rng_state(states[1], world.device)
+
+
+def capture(
+    state: TrainingState, window: TrainWindow, seconds: float, hparams: Hparams, folder: Path, noises: list
+) -> tuple[Position, dict]:
+    """All that the next update depends on; `noises` are every rank's noise_state, in rank order."""
+    values = {field.name: getattr(hparams, field.name) for field in fields(hparams)}
+    reports = {"reports": [asdict(report) for report in window.reports], "seconds": window.seconds}
+    sizes = {name: (folder / name).stat().st_size for name in LOGS if (folder / name).exists()}
+    position = Position(state.iteration, state.epoch, state.step_in_epoch, len(noises), values, asdict(state.counters),
+                        reports, seconds, state.consecutive_skips, sizes)
+    tensors = {"model": state.vae.state_dict(), "average": state.average.state_dict(),
+               "optimizer": optimizer_file(state.optimizer), "noise": noises}
+    return position, tensors
+
+
+def check_fits(position: Position, hparams: Hparams, world: World) -> None:
+    """Raises HparamsError when the saved run had other hyper-parameters, but for FREE, or another number of ranks."""
+    names = [field.name for field in fields(hparams) if field.name not in FREE and field.name in position.hparams]
+    differing = [f"{name} was {position.hparams[name]!r}, is {getattr(hparams, name)!r}" for name in names
+                 if position.hparams[name] != getattr(hparams, name)]
+    if differing:
+        raise HparamsError("--resume goes on with the same run, but " + "; ".join(differing))
+    if position.ranks != world.size:
+        raise HparamsError(f"--resume goes on with the same ranks: there were {position.ranks}, now {world.size}")
+
+
+def restore(state: TrainingState, window: TrainWindow, position: Position, tensors: dict) -> None:
+    """Weights, average, optimizer, position, counters and window as they were saved; noise is restore_noise's."""
+    state.vae.load_state_dict(tensors["model"])
+    state.average.load_state_dict(tensors["average"])
+    load_optimizer_file(state.optimizer, tensors["optimizer"])
+    state.iteration, state.epoch, state.step_in_epoch = position.iteration, position.epoch, position.step_in_epoch
+    state.counters, state.consecutive_skips = Counters(**position.counters), position.consecutive_skips
+    window.reports = [StepReport(**report) for report in position.window["reports"]]
+    window.seconds = position.window["seconds"]
+
+
+def rewind_logs(folder: Path, sizes: dict) -> None:
+    """Cut each log to its size in `sizes`, 0 if it is not there; what is cut off goes to the end of abandoned-NAME."""
+    for name in LOGS:
+        log, size = folder / name, sizes.get(name, 0)
+        if log.exists() and log.stat().st_size > size:
+            with open(log, "rb+") as file, open(folder / f"abandoned-{name}", "ab") as rest:
+                file.seek(size)
+                shutil.copyfileobj(file, rest)
+                file.truncate(size)
