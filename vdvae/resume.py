@@ -20,7 +20,8 @@ FREE = {  # settings that may differ when a run goes on: how long, how it report
     *("num_epochs", "num_iters", "max_consecutive_skips", "num_workers", "device", "port", "data_root"),
     *("iters_per_print", "iters_per_images", "iters_per_save", "iters_per_ckpt", "epochs_per_eval"),
     *("num_images_visualize", "num_variables_visualize", "num_temperatures_visualize"),
-    *("desc", "save_dir", "hps", "resume", "test_eval"),
+    *("desc", "save_dir", "hps", "resume", "test_eval", "importance_samples"),
+    *("restore_path", "restore_ema_path", "restore_optimizer_path", "restore_log_path"),  # taken in long ago
 }
 
 
@@ -45,7 +46,7 @@ def capture(
     reports = {"reports": [asdict(report) for report in window.reports], "seconds": window.seconds}
     sizes = {name: (folder / name).stat().st_size for name in LOGS if (folder / name).exists()}
     position = Position(state.iteration, state.epoch, state.step_in_epoch, len(noises), values, asdict(state.counters),
-                        reports, seconds, state.consecutive_skips, sizes)
+                        reports, seconds, state.first_iteration, state.consecutive_skips, sizes)
     tensors = {"model": state.vae.state_dict(), "average": state.average.state_dict(),
                "optimizer": optimizer_file(state.optimizer), "noise": noises}
     return position, tensors
@@ -68,7 +69,8 @@ def restore(state: TrainingState, window: TrainWindow, position: Position, tenso
     state.average.load_state_dict(tensors["average"])
     load_optimizer_file(state.optimizer, tensors["optimizer"])
     state.iteration, state.epoch, state.step_in_epoch = position.iteration, position.epoch, position.step_in_epoch
-    state.counters, state.consecutive_skips = Counters(**position.counters), position.consecutive_skips
+    state.first_iteration, state.consecutive_skips = position.first_iteration, position.consecutive_skips
+    state.counters = Counters(**position.counters)
     window.reports = [StepReport(**report) for report in position.window["reports"]]
     window.seconds = position.window["seconds"]
 

@@ -27,6 +27,7 @@ class Position:
     counters: dict
     window: dict  # updates since the last train line
     seconds: float  # spent training so far
+    first_iteration: int = 0
     consecutive_skips: int = 0
     log_sizes: dict = field(default_factory=dict)  # bytes of each log file
 

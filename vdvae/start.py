@@ -25,6 +25,7 @@ class TrainingState:
     iteration: int  # updates so far, skipped ones included
     epoch: int
     counters: Counters
+    first_iteration: int = 0  # updates that the run began with, those of the weights that it was given
     step_in_epoch: int = 0  # updates of this epoch so far
     consecutive_skips: int = 0  # updates skipped since the last one that was applied
 
@@ -79,4 +80,4 @@ def load_state(hparams: Hparams, world: World) -> TrainingState:
     iteration, epoch, counters = 0, 0, Counters()
     if hparams.restore_log_path:
         iteration, epoch, counters = restore_log(hparams.restore_log_path)
-    return TrainingState(vae, average, optimizer, iteration, epoch, counters)
+    return TrainingState(vae, average, optimizer, iteration, epoch, counters, first_iteration=iteration)

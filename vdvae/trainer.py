@@ -47,7 +47,6 @@ class Trainer:
         self.pending: PendingReport | None = None
         self.last_time = self.start_time = time.perf_counter()
         self.seconds_before = 0.0
-        self.first_iteration = state.iteration
         self.noise: list | None = None  # to take up once the data are on their way
         self.streak, self.asked_to_stop, self.not_saved = SkipStreak(), False, ""
         shown = min(hparams.num_images_visualize, len(splits.valid))
@@ -57,7 +56,7 @@ class Trainer:
         """Take up a saved run; raises HparamsError if it was not this one."""
         check_fits(position, self.hparams, self.world)
         restore(self.state, self.window, position, tensors)
-        self.noise, self.seconds_before, self.first_iteration = tensors["noise"][self.world.rank], position.seconds, 0
+        self.noise, self.seconds_before = tensors["noise"][self.world.rank], position.seconds
         self.resumed = [*damages, f"resumed at step {position.iteration} after {position.seconds:.0f} s of training"]
 
     def run(self, stop: StopRequest) -> None:
@@ -152,7 +151,7 @@ class Trainer:
             self._write_events(pending, report)
         else:
             self.streak = SkipStreak()
-        if report.iteration % self.hparams.iters_per_print == 0 or report.iteration - self.first_iteration in EARLY_REPORTS:
+        if report.iteration % self.hparams.iters_per_print == 0 or report.iteration - self.state.first_iteration in EARLY_REPORTS:
             self._log_window()
 
     def _log_window(self) -> None:

@@ -102,6 +102,17 @@ def test_a_stopped_run_goes_on_to_the_bit(undisturbed, tmp_path, monkeypatch, af
     assert not list(tmp_path.glob("run/abandoned-*"))
 
 
+def test_a_run_that_began_from_given_files_goes_on_to_the_bit(undisturbed, tmp_path, monkeypatch):
+    given = [f"--restore_{name}={undisturbed}/latest-{file}" for name, file in
+             (("path", "model.th"), ("ema_path", "model-ema.th"), ("optimizer_path", "opt.th"), ("log_path", "log.jsonl"))]
+    whole = train(tmp_path / "whole", *given, "--num_iters", 24)
+    stopping(monkeypatch, 1)
+    with pytest.raises(Stopped, match="at step 15"):
+        train(tmp_path / "parts", *given, "--num_iters", 24)
+    monkeypatch.undo()
+    assert_same(train(tmp_path / "parts", "--num_iters", 24, "--resume"), whole)
+
+
 def test_a_run_stopped_again_and_again_goes_on_to_the_bit(undisturbed, tmp_path, monkeypatch):
     stopping(monkeypatch, 1)
     for _ in range(3):
