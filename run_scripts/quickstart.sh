@@ -24,7 +24,7 @@ train upbounded1 --sigma_param upbounded1
 train explin_const1 --sigma_param explin --prior_const1
 
 printf '\n== comparison\n'
-.venv/bin/python -m vdvae.compare "$runs/vanilla" "$runs/upbounded1" "$runs/explin_const1"
+.venv/bin/python -m vdvae.compare "$runs/vanilla" "$runs/upbounded1" "$runs/explin_const1" --out "$runs/report"
 cat <<EOF
 
 Each run's folder in $runs/ holds
@@ -32,6 +32,8 @@ Each run's folder in $runs/ holds
   events.jsonl           one line per skipped update or NaN: step, rank, reason, decoder block (if there was any)
   latest-*               checkpoint: weights, averaged weights, optimizer, log
   samples-*.png          originals, reconstructions, samples
+The same with curves, a map of skips and the sheets, in a browser:
+  $runs/report/report.html
 What went wrong in a run, and where:
   .venv/bin/python -m vdvae.inspect $runs/vanilla
 EOF
