@@ -79,8 +79,8 @@ def hit(folder: Path, process: subprocess.Popen, chance: random.Random) -> str:
 def end(folder: Path) -> tuple[dict, list]:
     """Final tensors, and train lines and events without what a clock says."""
     run = folder / "run"
-    weights = [torch.load(run / f"latest-{name}") for name in ("model.th", "model-ema.th")]
-    moments = torch.load(run / "latest-opt.th")["state"]
+    weights = [torch.load(run / f"latest-{name}", weights_only=True) for name in ("model.th", "model-ema.th")]
+    moments = torch.load(run / "latest-opt.th", weights_only=True)["state"]
     groups = enumerate([*weights, *moments.values()])
     tensors = {f"{i} {key}": value for i, group in groups for key, value in group.items()}
     records = [json.loads(line) for name in ("log.jsonl", "events.jsonl") for line in (run / name).open()]

@@ -11,10 +11,12 @@ from typing import IO
 
 from experiments.study import Run, StudyError
 from experiments.study_state import is_finished
+from vdvae.endings import NotSaved, Stopped, Stuck
+from vdvae.stop_signals import listening
 
-STOPPED = 75  # EX_TEMPFAIL, what train.py gives too: start again to go on
-MEANINGS = {2: "refused its input", 3: "stuck: skipped every update", 4: "could not save", STOPPED: "stopped by signal"}
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+STOPPED = Stopped.exit_code  # a study's own, too: start again to go on
+MEANINGS = {2: "refused its input", Stuck.exit_code: "stuck: skipped every update",
+            NotSaved.exit_code: "could not save", STOPPED: "stopped by signal"}  # fmt: skip
 
 
 class Outcomes(dict[str, tuple[str, int | None]]):
@@ -41,7 +43,7 @@ class Child:
         self.asked_to_stop = False
 
     def receive(self, number: int, frame: object = None) -> None:
-        """Remember to start no more; the run gets SIGUSR1, which mpiexec passes on where SIGINT and SIGTERM kill."""
+        """Remember to start no more; the run gets SIGUSR1, which mpiexec passes on."""
         self.asked_to_stop = True
         if self.process is not None:
             self.process.send_signal(signal.SIGUSR1)
@@ -62,7 +64,7 @@ class Child:
 def run_all(runs: list[Run], launcher: list[str]) -> Outcomes:
     """Run what is not finished, each command after `launcher`; raises StudyError if the folder is in use."""
     outcomes = Outcomes()
-    with _lock(Path(runs[0].plan.save_dir)) as lock, _listening() as child:
+    with _lock(Path(runs[0].plan.save_dir)) as lock, listening(Child()) as child:
         for number, run in enumerate(runs, 1):
             if is_finished(run):
                 outcomes[run.desc] = ("finished", None)
@@ -104,14 +106,3 @@ def _lock(folder: Path) -> Iterator[IO]:
             raise StudyError(f"--save_dir {folder} is in use: another study, or a run that one left behind, still "
                              "goes on there; wait for it, or name another folder") from error
         yield file
-
-
-@contextmanager
-def _listening() -> Iterator[Child]:
-    child = Child()
-    before = {number: signal.signal(number, child.receive) for number in SIGNALS}
-    try:
-        yield child
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

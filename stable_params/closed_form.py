@@ -17,7 +17,8 @@ from stable_params.scale import Scale
 class ClosedForm(Parameterization):
     """sigma and log sigma as elementwise formulas, each with its gradient: `grad` times the slope at raw.
 
-    The gradients are differentiable again. Only raw is kept for the backward pass.
+    Only raw is kept for the backward pass. `sigma` and `log_sigma` work in place on what they made, so that autograd
+    cannot go through them: to differentiate, call the parameterization. The gradients are differentiable again.
     """
 
     @abstractmethod

@@ -12,7 +12,7 @@ from vdvae.preprocess import Preprocess
 from vdvae.resume import rewind_logs
 from vdvae.run_state import Position, load_state_folder, saved_states
 from vdvae.start import load_state, load_vae, log_start, make_run_folder, run_folder
-from vdvae.stop_signals import listening
+from vdvae.stop_signals import StopRequest, listening
 from vdvae.trainer import Trainer
 
 
@@ -26,9 +26,11 @@ def run(hparams: Hparams, world: World) -> None:
 
 def _train(hparams: Hparams, world: World) -> None:
     trainer, saved = world.agree(lambda: _prepare_training(hparams, world))
+    if hparams.resume and world.is_main:
+        rewind_logs(trainer.folder, saved.log_sizes if saved else {})
     if saved is None:
         log_start(hparams, trainer.state.vae, world, trainer.log)
-    with listening() as stop:
+    with listening(StopRequest()) as stop:
         trainer.run(stop)
 
 
@@ -40,8 +42,6 @@ def _prepare_training(hparams: Hparams, world: World) -> tuple[Trainer, Position
     if saved is not None:
         trainer.go_on(*saved)
     make_run_folder(folder, world)
-    if hparams.resume and world.is_main:
-        rewind_logs(folder, saved[0].log_sizes if saved else {})
     return trainer, saved[0] if saved else None
 
 

@@ -4,8 +4,19 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol, TypeVar
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+
+
+class Listener(Protocol):
+    """What hears a signal."""
+
+    def receive(self, number: int, frame: object = None) -> None:
+        """Called with the signal's number."""
+
+
+Request = TypeVar("Request", bound=Listener)
 
 
 class StopRequest:
@@ -22,9 +33,8 @@ class StopRequest:
 
 
 @contextmanager
-def listening() -> Iterator[StopRequest]:
-    """A StopRequest that hears the signals while the block runs; in the main thread."""
-    request = StopRequest()
+def listening(request: Request) -> Iterator[Request]:
+    """`request`, whose `receive` hears the signals while the block runs; in the main thread."""
     before = {number: signal.signal(number, request.receive) for number in SIGNALS}
     try:
         yield request

@@ -48,6 +48,7 @@ class Trainer:
         self.last_time = self.start_time = time.perf_counter()
         self.seconds_before = 0.0
         self.noise: list | None = None  # to take up once the data are on their way
+        self.messages: list[str] = []
         self.streak, self.asked_to_stop, self.not_saved = SkipStreak(), False, ""
         shown = min(hparams.num_images_visualize, len(splits.valid))
         self.originals = splits.valid.__getitems__(list(range(shown)))
@@ -57,7 +58,7 @@ class Trainer:
         check_fits(position, self.hparams, self.world)
         restore(self.state, self.window, position, tensors)
         self.noise, self.seconds_before = tensors["noise"][self.world.rank], position.seconds
-        self.resumed = [*damages, f"resumed at step {position.iteration} after {position.seconds:.0f} s of training"]
+        self.messages = [*damages, f"resumed at step {position.iteration} after {position.seconds:.0f} s of training"]
 
     def run(self, stop: StopRequest) -> None:
         """Train until num_epochs or num_iters, then evaluate, draw and save once more.
@@ -69,8 +70,8 @@ class Trainer:
         self.stop = stop
         if self.noise is None:
             seed_noise(self.hparams.seed, self.world)
-        else:
-            self._announce()
+        for message in self.messages:
+            self.log(message)
         self.progress = Progress(self.state.iteration, self._last_iteration(), self.world.is_main)
         for epoch in range(self.state.epoch, self.hparams.num_epochs):
             self._epoch(epoch)
@@ -79,10 +80,6 @@ class Trainer:
             if epoch % self.hparams.epochs_per_eval == 0:
                 self._evaluate()
         self._finish()
-
-    def _announce(self) -> None:
-        for message in self.resumed:
-            self.log(message)
 
     def _epoch(self, epoch: int) -> None:
         """What is left of one epoch."""

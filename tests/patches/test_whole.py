@@ -85,7 +85,7 @@ def test_with_flags_a_block_computes_what_the_library_does(trees, flags, posteri
         "torch.save([*outs, block.out.weight, block.out.bias, x, state, kl, free], 'out.pt')"
     )
     subprocess.run([sys.executable, "-c", program, *flags], cwd=trees[1], check=True)
-    enc, feats, weight, bias, x, state, kl, free = torch.load(trees[1] / "out.pt")
+    enc, feats, weight, bias, x, state, kl, free = torch.load(trees[1] / "out.pt", weights_only=True)
     q = parse_parameterization(posterior).normal(*enc.chunk(2, 1))
     p = (parse_parameterization(prior) if prior else Constant()).normal(feats[:, :2], feats[:, 2:4])
     torch.testing.assert_close(kl, q.kl(p))

@@ -16,11 +16,6 @@ from vdvae.vae import VAE
 
 
 @pytest.fixture()
-def images() -> ArrayImages:
-    return ArrayImages(np.random.default_rng(0).integers(0, 256, (7, 8, 8, 3), dtype=np.uint8))
-
-
-@pytest.fixture()
 def vae(small_hparams) -> VAE:
     torch.manual_seed(0)
     return VAE(small_hparams())

@@ -69,11 +69,6 @@ def test_weights_far_below_float64s_smallest_number():
 
 
 @pytest.fixture()
-def images() -> ArrayImages:
-    return ArrayImages(np.random.default_rng(0).integers(0, 256, (7, 8, 8, 3), dtype=np.uint8))
-
-
-@pytest.fixture()
 def vae(small_hparams) -> VAE:
     torch.manual_seed(0)
     return VAE(small_hparams("--sigma_param", "explin", "--posterior", "residual"))

@@ -45,7 +45,7 @@ def stopping(monkeypatch, after: int) -> None:
             self.asked += 1
             return "SIGTERM" if self.asked > after else None
 
-    monkeypatch.setattr(run_module, "listening", lambda: contextlib.nullcontext(Request()))
+    monkeypatch.setattr(run_module, "listening", lambda _: contextlib.nullcontext(Request()))
 
 
 def crashing(monkeypatch, after: int) -> None:
@@ -63,8 +63,9 @@ def crashing(monkeypatch, after: int) -> None:
 
 def tensors(folder: Path) -> dict:
     names = ("latest-model.th", "latest-model-ema.th")
-    weights = {f"{name} {key}": value for name in names for key, value in torch.load(folder / name).items()}
-    moments = torch.load(folder / "latest-opt.th")["state"]
+    loaded = {name: torch.load(folder / name, weights_only=True) for name in names}
+    weights = {f"{name} {key}": value for name, saved in loaded.items() for key, value in saved.items()}
+    moments = torch.load(folder / "latest-opt.th", weights_only=True)["state"]
     return weights | {f"{i} {key}": value for i, state in moments.items() for key, value in state.items()}
 
 

@@ -142,7 +142,6 @@ def test_a_link_that_leads_nowhere(make_tree, target):
         read_checkout(root)
 
 
-@pytest.mark.skipif(os.name != "posix", reason="named pipes")
 def test_a_pipe_is_not_waited_for(make_tree):
     root = make_tree({"train.py": b"x = 1\n"})
     os.mkfifo(root / "pipe.py")
