@@ -48,7 +48,7 @@ class Run:
         """Hyper-parameters by which it is this run and no other; neither sets nor further flags may change them."""
         scale, _, constant = self.label.partition("/")
         return {"hps": self.plan.hps, "sigma_param": scale, "prior_const1": bool(constant), "seed": self.seed,
-                "desc": self.desc, "save_dir": self.plan.save_dir, "resume": "auto",
+                "desc": self.desc, "save_dir": self.plan.save_dir, "resume": "auto", "test_at_end": True,
                 "posterior_sigma_param": None, "prior_sigma_param": None}
 
     @property

@@ -1,7 +1,6 @@
 """Hyper-parameters: their defaults and meaning, the sets in hps/, the command line that overrides them."""
 
 import argparse
-import difflib
 import tomllib
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -12,12 +11,9 @@ from stable_params import Constant, Parameterization, parse_parameterization
 from vdvae.architecture_checks import check_architecture
 from vdvae.block_strings import Widths
 from vdvae.datasets.spec import DATASETS, DatasetSpec
+from vdvae.hparams_checks import HparamsError, check_minimum, check_settings, nearest
 
 HPS_FOLDER = Path(__file__).resolve().parent.parent / "hps"
-
-
-class HparamsError(ValueError):
-    """A flag, a set or a combination of values that cannot be used; the message names it and what is allowed."""
 
 
 def setting(default, meaning: str, minimum: float | None = None):
@@ -83,18 +79,24 @@ class Hparams:
     restore_optimizer_path: str | None = setting(None, "optimizer state (…-opt.th)")
     resume: str | None = setting(None, "must: go on with the run in save_dir/desc; auto: or begin it; alone: must")
     restore_log_path: str | None = setting(None, "log (…-log.jsonl): step, epoch and counters go on from it")
+    test_at_end: bool = setting(False, "score the averaged weights on the test images when training ends")
     test_eval: bool = setting(False, "print the loss on the test images and stop")
     importance_samples: int | None = setting(None, "with test_eval: the importance-weighted bound of so many draws", 1)
     hps: str = setting("", "sets, comma-separated, later ones win: names from hps/ or paths of TOML files")
 
     def __post_init__(self):
         for item in fields(self):
-            _check_minimum(item.name, getattr(self, item.name), item.metadata["minimum"])
-        _check_choices(self)
-        _check_scales(self)
+            check_minimum(item.name, getattr(self, item.name), item.metadata["minimum"])
+        check_settings(self)
+        self._check_blocks_given()
         if self.image_size is None:
             object.__setattr__(self, "image_size", self._spec_size())
         check_architecture(self.enc_blocks, self.dec_blocks, self.widths, self.image_size, self.bottleneck_multiple)
+
+    def _check_blocks_given(self) -> None:
+        for name in ("enc_blocks", "dec_blocks"):
+            if getattr(self, name) is None:
+                raise HparamsError(f"{name} is needed: give --{name}, or --hps with one of {', '.join(available_sets())}")
 
     def _spec_size(self) -> int:
         if self.dataset_spec.image_size is None:
@@ -151,7 +153,7 @@ def read_set(name: str) -> dict:
     """Values of one set: a name from hps/ or a path that ends in .toml; raises HparamsError that names what is wrong."""
     path = Path(name) if name.endswith(".toml") else HPS_FOLDER / f"{name}.toml"
     if not path.is_file():
-        hint = _nearest(name, available_sets())
+        hint = nearest(name, available_sets())
         raise HparamsError(f"--hps {name!r} is not there{hint}; sets: {', '.join(available_sets())}; or a path to a .toml")
     try:
         values = tomllib.loads(path.read_text())
@@ -160,11 +162,10 @@ def read_set(name: str) -> dict:
     return {key: _typed(key, value, path) for key, value in values.items()}
 
 
-
 def _typed(key: str, value, path: Path):
     by_name = {item.name: item for item in fields(Hparams) if item.name != "hps"}
     if key not in by_name:
-        raise HparamsError(f"{path}: unknown key {key!r}{_nearest(key, by_name)}")
+        raise HparamsError(f"{path}: unknown key {key!r}{nearest(key, by_name)}")
     kind = _kind(by_name[key].type)
     if kind is float and type(value) is int:
         return float(value)
@@ -190,7 +191,7 @@ class _Parser(argparse.ArgumentParser):
         known, unknown = self.parse_known_args(argv)
         if unknown:
             flags = [option for action in self._actions for option in action.option_strings]
-            raise HparamsError(f"unknown argument {unknown[0]!r}{_nearest(unknown[0], flags)}; --help lists them all")
+            raise HparamsError(f"unknown argument {unknown[0]!r}{nearest(unknown[0], flags)}; --help lists them all")
         return known
 
 
@@ -207,56 +208,3 @@ def _parser() -> argparse.ArgumentParser:
         else:
             parser.add_argument(*names, dest=item.name, type=_kind(item.type), metavar="X", help=meaning)
     return parser
-
-
-def _check_minimum(name: str, value, minimum: float | None) -> None:
-    if isinstance(value, float) and value != value:
-        raise HparamsError(f"{name} is NaN")
-    if minimum is not None and value is not None and value < minimum:
-        raise HparamsError(f"{name} is {value}, it must be at least {minimum}")
-
-
-def _check_choices(hparams: Hparams) -> None:
-    for name, allowed in (("dataset", list(DATASETS)), ("posterior", ["absolute", "residual"]),
-                          ("optimizer", ["adamw", "apex"]), ("device", [None, "cpu", "cuda"]),
-                          ("resume", [None, "must", "auto"])):
-        value = getattr(hparams, name)
-        if value not in allowed:
-            words = ", ".join(str(choice) for choice in allowed if choice)
-            raise HparamsError(f"{name} is {value!r}{_nearest(value, filter(None, allowed))}; allowed: {words}")
-    restored = [name for name in vars(hparams) if name.startswith("restore_") and getattr(hparams, name)]
-    if hparams.resume and (restored or hparams.test_eval):
-        raise HparamsError(f"--resume restores everything: leave out --{(restored or ['test_eval'])[0]}")
-    for name in ("enc_blocks", "dec_blocks"):
-        if getattr(hparams, name) is None:
-            raise HparamsError(f"{name} is needed: give --{name}, or --hps with one of {', '.join(available_sets())}")
-    for name in ("adam_beta1", "adam_beta2", "ema_rate"):
-        if getattr(hparams, name) >= 1:
-            raise HparamsError(f"{name} is {getattr(hparams, name)}, it must be below 1")
-    if -1 < hparams.skip_threshold <= 0:
-        raise HparamsError(f"skip_threshold is {hparams.skip_threshold}, it must be above 0, or -1 for no limit")
-    if hparams.grad_clip == 0:
-        raise HparamsError("grad_clip is 0, it must be above 0")
-    if hparams.num_temperatures_visualize > 4:
-        raise HparamsError(f"num_temperatures_visualize is {hparams.num_temperatures_visualize}, it must be at most 4")
-    if hparams.test_eval and not (hparams.restore_path or hparams.restore_ema_path):
-        raise HparamsError("--test_eval scores a trained model: give --restore_ema_path or --restore_path")
-    if hparams.importance_samples and not hparams.test_eval:
-        raise HparamsError(f"--importance_samples {hparams.importance_samples} belongs to --test_eval: give both")
-
-
-def _check_scales(hparams: Hparams) -> None:
-    for name in ("sigma_param", "posterior_sigma_param", "prior_sigma_param"):
-        if getattr(hparams, name) is not None:
-            try:
-                parse_parameterization(getattr(hparams, name))
-            except ValueError as error:
-                raise HparamsError(f"--{name}: {error}") from error
-    if hparams.prior_const1 and hparams.prior_sigma_param:
-        raise HparamsError(f"--prior_const1 fixes the prior's scale, so --prior_sigma_param {hparams.prior_sigma_param} "
-                           "would do nothing: give one of the two")
-
-
-def _nearest(word: str, allowed) -> str:
-    close = difflib.get_close_matches(word, list(allowed), n=1)
-    return f" (did you mean {close[0]}?)" if close else ""

@@ -10,6 +10,7 @@ import torch
 
 from vdvae.checkpoint import save_checkpoint
 from vdvae.datasets import Splits
+from vdvae.datasets.images import ImageSet
 from vdvae.distributed import World, share_gradients
 from vdvae.endings import NotSaved, SkipStreak, Stopped, Stuck
 from vdvae.evaluate import evaluate
@@ -177,10 +178,12 @@ class Trainer:
 
     def _evaluate(self) -> None:
         self._flush()
-        figures = evaluate(self.state.average, self.splits.valid, self.preprocess, self.hparams.n_batch, self.world,
-                           self.hparams.seed)
+        figures = self._score(self.splits.valid)
         self.log(model=self.hparams.desc, type="eval_loss", epoch=self.state.epoch, step=self.state.iteration, **figures)
         self.last_time = time.perf_counter()
+
+    def _score(self, images: ImageSet) -> dict:
+        return evaluate(self.state.average, images, self.preprocess, self.hparams.n_batch, self.world, self.hparams.seed)
 
     def _draw(self) -> None:
         if self.world.is_main:
@@ -221,6 +224,9 @@ class Trainer:
 
     def _finish(self) -> None:
         self._evaluate()
+        if self.hparams.test_at_end:
+            figures = self._score(self.splits.test)
+            self.log(model=self.hparams.desc, type="test_loss", step=self.state.iteration, **figures)
         self._draw()
         self._save("latest")
         self.progress.close()

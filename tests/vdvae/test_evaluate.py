@@ -36,6 +36,10 @@ def test_every_image_counts_once_whatever_the_batch_and_the_ranks(vae, images, p
         # abs: the rate of an untrained model is a sum of terms near 0, each rounded by some 1e-8
         assert whole[key] == pytest.approx(np.mean([each[key] for each in alone]), rel=1e-5, abs=1e-8)
     assert whole["bits_per_dim"] == pytest.approx(whole["elbo"] / math.log(2))
+    assert len(whole["rate_per_block"]) == len(vae.decoder.dec_blocks)
+    for i, block in enumerate(whole["rate_per_block"]):
+        assert block == pytest.approx(np.mean([each["rate_per_block"][i] for each in alone]), rel=1e-5, abs=1e-8)
+    assert sum(whole["rate_per_block"]) == pytest.approx(whole["rate"], rel=1e-6)
     shares = []
     monkeypatch.setattr(World, "sum", lambda world, values: shares.append(values.clone()) or values)
     for rank in range(3):

@@ -114,6 +114,16 @@ def test_test_eval_scores_the_averaged_weights(finished, tmp_path, capsys):
     assert f"elbo: {test['elbo']:.5f}" in capsys.readouterr().out
 
 
+def test_test_at_end_scores_what_test_eval_would(tmp_path):
+    flags = ["--dataset", "photos32", "--num_iters", 3]
+    folder = train(tmp_path / "a", *flags, "--test_at_end")
+    (at_end,) = records(folder / "log.jsonl", "test_loss")
+    assert at_end["step"] == 3 and read_run(folder).final_nelbo.split == "test"
+    scored = train(tmp_path / "b", *flags, "--test_eval", "--restore_ema_path", folder / "latest-model-ema.th")
+    (alone,) = records(scored / "log.jsonl", "test_loss")
+    assert all(at_end[key] == alone[key] for key in alone.keys() - {"time"})
+
+
 def test_ones_own_images(tmp_path):
     """A folder with colour and grey images of any size, read by loader processes."""
     generator = np.random.default_rng(0)
