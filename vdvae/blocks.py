@@ -35,8 +35,12 @@ class Block(nn.Module):
         self.c4 = conv(middle_width, out_width, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        h = x
-        for layer in (self.c1, self.c2, self.c3, self.c4):
-            h = layer(F.gelu(h))
+        h = self.after_c1(self.c1(F.gelu(x)))
         h = x + h if self.residual else h
         return h if self.down_rate is None else F.avg_pool2d(h, self.down_rate)
+
+    def after_c1(self, h: Tensor) -> Tensor:
+        """The block without its first GELU and convolution, residual sum and pooling: `[B, middle_width, res, res]`."""
+        for layer in (self.c2, self.c3, self.c4):
+            h = layer(F.gelu(h))
+        return h

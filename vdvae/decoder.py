@@ -1,6 +1,8 @@
 """The top-down path: latents block by block, from the lowest resolution to the image's."""
 
 from collections.abc import Sequence
+from itertools import groupby
+from operator import attrgetter
 from typing import NamedTuple
 
 import torch
@@ -12,6 +14,9 @@ from vdvae.block_strings import DecoderBlockSpec, parse_decoder_blocks
 from vdvae.blocks import Block, conv, scale_weight
 from vdvae.hparams import Hparams
 from vdvae.likelihood import LogisticMixture
+
+
+_resolution = attrgetter("resolution")
 
 
 class Latent(NamedTuple):
@@ -46,14 +51,17 @@ class DecoderBlock(nn.Module):
         scale_weight(self.z_proj, n_blocks**-0.5)
         scale_weight(self.resnet.c4, n_blocks**-0.5)
 
-    def forward(self, x: Tensor, activations: Tensor) -> tuple[Tensor, Latent]:
-        """State and activations `[B, width, res, res]` to the new state and the block's latent, drawn from the posterior.
+    def forward(self, x: Tensor, bottom_up: Tensor) -> tuple[Tensor, Latent]:
+        """State `[B, width, res, res]` to the new state and the block's latent, drawn from the posterior.
 
+        `bottom_up` `[B, middle, res, res]` is what enc.c1 makes of the encoder's activations, its other half of the input.
         With a residual posterior, `enc` gives it in units of the prior.
         """
-        posterior_loc, posterior_raw = self.enc(torch.cat([x, activations], dim=1)).float().chunk(2, dim=1)
+        activated = F.gelu(x)
+        of_state = F.conv2d(activated, self.enc.c1.weight[:, : self.width], self.enc.c1.bias)
+        posterior_loc, posterior_raw = self.enc.after_c1(of_state + bottom_up).float().chunk(2, dim=1)
         posterior = self.posterior_scale.normal(posterior_loc, posterior_raw)
-        prior, residual = self._prior(x)
+        prior, residual = self._prior(activated)
         if self.residual_posterior:
             posterior = ResidualNormal(posterior, prior)
         z = posterior.rsample()
@@ -62,13 +70,13 @@ class DecoderBlock(nn.Module):
 
     def generate(self, x: Tensor, z: Tensor | None, temperature: float) -> Tensor:
         """New state from `z` `[B, zdim, res, res]`; None draws it from the prior with sigma times `temperature`."""
-        prior, residual = self._prior(x)
+        prior, residual = self._prior(F.gelu(x))
         if z is None:
             z = prior.tempered(temperature).rsample()
         return self._update(x + residual, z)
 
-    def _prior(self, x: Tensor) -> tuple[Normal, Tensor]:
-        out = self.prior(x)
+    def _prior(self, activated: Tensor) -> tuple[Normal, Tensor]:
+        out = self.prior.after_c1(self.prior.c1(activated))
         loc, raw = out[:, : 2 * self.zdim].float().chunk(2, dim=1)
         return self.prior_scale.normal(loc, raw), out[:, 2 * self.zdim :]
 
@@ -94,11 +102,20 @@ class Decoder(nn.Module):
         """The encoder's activations to the final state `[B, width, H, W]` and each block's latent, in block order."""
         states = self._initial_states(activations[self.image_size].shape[0])
         latents = []
-        for block in self.dec_blocks:
-            x, latent = block(self._enter(block, states), activations[block.resolution])
+        for block, bottom_up in zip(self.dec_blocks, self._bottom_up(activations)):
+            x, latent = block(self._enter(block, states), bottom_up)
             states[block.resolution] = x
             latents.append(latent)
         return self._final(states), latents
+
+    def _bottom_up(self, activations: dict[int, Tensor]) -> list[Tensor]:
+        """Each block's enc.c1 of the encoder's activations, in block order: one convolution a resolution."""
+        by_resolution = groupby(sorted(self.dec_blocks, key=_resolution), key=_resolution)
+        parts = {}
+        for resolution, blocks in ((resolution, list(blocks)) for resolution, blocks in by_resolution):
+            weight = torch.cat([block.enc.c1.weight[:, block.width :] for block in blocks])
+            parts[resolution] = iter(F.conv2d(F.gelu(activations[resolution]), weight).chunk(len(blocks), dim=1))
+        return [next(parts[block.resolution]) for block in self.dec_blocks]
 
     def generate(self, n: int, temperature: float = 1.0, latents: Sequence[Tensor | None] = ()) -> Tensor:
         """Final state `[n, width, H, W]` of free samples; `latents` gives z of the first blocks, the rest is drawn."""

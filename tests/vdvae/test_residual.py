@@ -31,7 +31,7 @@ def outputs_of(vae: VAE) -> list[torch.Tensor]:
     """What the posterior networks give in the next forward passes, block by block."""
     outputs = []
     for block in vae.decoder.dec_blocks:
-        block.enc.register_forward_hook(lambda module, inputs, output: outputs.append(output.detach()))
+        block.enc.c4.register_forward_hook(lambda module, inputs, output: outputs.append(output.detach()))
     return outputs
 
 
