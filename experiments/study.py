@@ -7,6 +7,7 @@ from pathlib import Path
 from vdvae.compare import TABLE_4
 from vdvae.hparams import Hparams, HparamsError, available_sets, load_hparams, read_set
 
+NVAE_SCALE = "softclamp5_0.01"  # its clamp of log sigma to 5, and its floor
 TRAIN = Path(__file__).resolve().parent.parent / "train.py"
 
 
@@ -27,16 +28,20 @@ class Plan:
 
 @dataclass(frozen=True)
 class Run:
-    """One variant with one seed; `label` is its row of the table, for example explin/prior_const1."""
+    """One variant with one seed; `label` is its row of the table, for example explin/prior_const1.
+
+    With `spectral_reg` it is NVAE's variant: residual posteriors, its clamp of log sigma, its spectral penalty.
+    """
 
     label: str
     seed: int
     plan: Plan
+    spectral_reg: float = 0.0
 
     @property
     def desc(self) -> str:
         """Its name, for example explin_const1_s0."""
-        return f"{self.label.replace('/prior_const1', '_const1')}_s{self.seed}"
+        return f"{self.label.replace('/prior_const1', '_const1').replace('/', '_')}_s{self.seed}"
 
     @property
     def folder(self) -> Path:
@@ -46,10 +51,11 @@ class Run:
     @property
     def settings(self) -> dict:
         """Hyper-parameters by which it is this run and no other; neither sets nor further flags may change them."""
-        scale, _, constant = self.label.partition("/")
-        return {"hps": self.plan.hps, "sigma_param": scale, "prior_const1": bool(constant), "seed": self.seed,
+        scale, *more = self.label.split("/")
+        return {"hps": self.plan.hps, "sigma_param": scale, "prior_const1": "prior_const1" in more, "seed": self.seed,
                 "desc": self.desc, "save_dir": self.plan.save_dir, "resume": "auto", "test_at_end": True,
-                "posterior_sigma_param": None, "prior_sigma_param": None}
+                "posterior_sigma_param": None, "prior_sigma_param": None,
+                **({"posterior": "residual", "spectral_reg": self.spectral_reg} if self.spectral_reg else {})}
 
     @property
     def arguments(self) -> list[str]:
@@ -68,12 +74,19 @@ class Run:
         return [sys.executable, str(self.plan.program), *self.arguments]
 
 
-def study(plan: Plan, seeds: list[int]) -> list[Run]:
-    """All runs, seed by seed: the first six already fill every row. Raises StudyError for a seed given twice."""
+def study(plan: Plan, seeds: list[int], spectral_reg: float | None = None) -> list[Run]:
+    """All runs, seed by seed: the first six already fill every row; a seventh is NVAE's, with that penalty.
+
+    Raises StudyError for a seed given twice, and for a penalty that is not above 0.
+    """
     twice = next((seed for seed in seeds if seeds.count(seed) > 1), None)
     if twice is not None:
         raise StudyError(f"--seeds has {twice} twice: each seed once")
-    return [Run(label, seed, plan) for seed in seeds for label in TABLE_4]
+    if spectral_reg is not None and not spectral_reg > 0:
+        raise StudyError(f"--nvae is {spectral_reg}, it must be above 0")
+    nvae = [] if spectral_reg is None else [(f"{NVAE_SCALE}/residual/spectral{spectral_reg:g}", spectral_reg)]
+    variants = [*((label, 0.0) for label in TABLE_4), *nvae]
+    return [Run(label, seed, plan, penalty) for seed in seeds for label, penalty in variants]
 
 
 def set_of(dataset: str) -> str:

@@ -26,7 +26,7 @@ def main(argv: list[str] | None = None, program: Path = TRAIN) -> int:
     """
     try:
         args = _arguments(sys.argv[1:] if argv is None else argv)
-        runs = study(_plan(args, program), args.seeds)
+        runs = study(_plan(args, program), args.seeds, args.nvae)
         if args.list:
             return _list(runs, args.ranks)
         return _write_slurm(runs, args) if args.slurm else _run(runs, args)
@@ -140,6 +140,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--dataset", help="cifar10, imagenet32, photos32, ...; without --hps, its own set is used")
     parser.add_argument("--hps", help="sets for train.py, comma-separated; without --dataset, their data set is used")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], metavar="N", help="default: 0 1 2")
+    parser.add_argument("--nvae", type=float, metavar="X", help="a seventh variant, as in NVAE: residual posteriors, softly "
+                        "clamped scales, --spectral_reg X")
     parser.add_argument("--ranks", type=int, default=1, metavar="N", help="ranks of each run, with mpiexec if over 1")
     parser.add_argument("--save_dir", metavar="DIR", help="folder of the runs (default: ./saved_models/table4-HPS)")
     parser.add_argument("--report", metavar="DIR", help="folder for the report of the finished runs")

@@ -53,6 +53,7 @@ class Hparams:
     adam_beta1: float = setting(0.9, "AdamW's decay of the mean gradient", 0)
     adam_beta2: float = setting(0.9, "AdamW's decay of the squared gradient", 0)
     optimizer: str = setting("adamw", "adamw, or apex for NVIDIA apex's FusedAdam (the same update)")
+    spectral_reg: float = setting(0.0, "times the sum of the convolutions' largest singular values: added to the loss", 0)
     ema_rate: float = setting(0.999, "decay of the averaged weights", 0)
     max_consecutive_skips: int = setting(100, "stop a run that skips this many updates in a row; 0: never", 0)
     grad_clip: float = setting(200.0, "largest global gradient norm of an update", 0)

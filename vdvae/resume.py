@@ -49,14 +49,16 @@ def capture(
                         reports, seconds, state.first_iteration, state.consecutive_skips, sizes)
     tensors = {"model": state.vae.state_dict(), "average": state.average.state_dict(),
                "optimizer": optimizer_file(state.optimizer), "noise": noises}
+    if state.penalty:
+        tensors["singular_vectors"] = state.penalty.vectors
     return position, tensors
 
 
 def check_fits(position: Position, hparams: Hparams, world: World) -> None:
     """Raises HparamsError when the saved run had other hyper-parameters, but for FREE, or another number of ranks."""
-    names = [field.name for field in fields(hparams) if field.name not in FREE and field.name in position.hparams]
-    differing = [f"{name} was {position.hparams[name]!r}, is {getattr(hparams, name)!r}" for name in names
-                 if position.hparams[name] != getattr(hparams, name)]
+    saved = {field.name: position.hparams.get(field.name, field.default) for field in fields(hparams)}
+    differing = [f"{name} was {value!r}, is {getattr(hparams, name)!r}" for name, value in saved.items()
+                 if name not in FREE and value != getattr(hparams, name)]
     if differing:
         raise HparamsError("--resume goes on with the same run, but " + "; ".join(differing))
     if position.ranks != world.size:
@@ -68,6 +70,8 @@ def restore(state: TrainingState, window: TrainWindow, position: Position, tenso
     state.vae.load_state_dict(tensors["model"])
     state.average.load_state_dict(tensors["average"])
     load_optimizer_file(state.optimizer, tensors["optimizer"])
+    if state.penalty:
+        state.penalty.load(tensors["singular_vectors"])
     state.iteration, state.epoch, state.step_in_epoch = position.iteration, position.epoch, position.step_in_epoch
     state.first_iteration, state.consecutive_skips = position.first_iteration, position.consecutive_skips
     state.counters = Counters(**position.counters)

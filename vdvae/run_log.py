@@ -78,7 +78,9 @@ class RunLog:
             label = f"{posterior}/prior_const1"
         else:
             label = posterior if posterior == prior else f"posterior {posterior}, prior {prior}"
-        return f"{label}/residual" if self.hparams.get("posterior") == "residual" else label
+        label += "/residual" if self.hparams.get("posterior") == "residual" else ""
+        penalty = self.hparams.get("spectral_reg")
+        return f"{label}/spectral{penalty:g}" if penalty else label
 
     @property
     def skipped_updates(self) -> int | None:

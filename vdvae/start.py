@@ -11,6 +11,7 @@ from vdvae.ema import average_of
 from vdvae.hparams import Hparams, HparamsError
 from vdvae.log import LOG_FILE, RunLogger
 from vdvae.optimizer import make_optimizer
+from vdvae.spectral import SpectralPenalty
 from vdvae.train_window import Counters
 from vdvae.vae import VAE
 
@@ -28,6 +29,7 @@ class TrainingState:
     first_iteration: int = 0  # updates that the run began with, those of the weights that it was given
     step_in_epoch: int = 0  # updates of this epoch so far
     consecutive_skips: int = 0  # updates skipped since the last one that was applied
+    penalty: SpectralPenalty | None = None  # of spectral_reg
 
 
 def run_folder(hparams: Hparams, world: World) -> Path:
@@ -80,4 +82,5 @@ def load_state(hparams: Hparams, world: World) -> TrainingState:
     iteration, epoch, counters = 0, 0, Counters()
     if hparams.restore_log_path:
         iteration, epoch, counters = restore_log(hparams.restore_log_path)
-    return TrainingState(vae, average, optimizer, iteration, epoch, counters, first_iteration=iteration)
+    penalty = SpectralPenalty(vae, hparams.seed) if hparams.spectral_reg else None
+    return TrainingState(vae, average, optimizer, iteration, epoch, counters, first_iteration=iteration, penalty=penalty)

@@ -21,6 +21,7 @@ class StepReport:
     grad_norm: float
     reasons: dict[str, list[int]]  # reason -> the ranks it is blamed on
     stop: bool = False  # a rank was asked to stop
+    spectral_norms: float | None = None  # sum of the convolutions' largest singular values, if penalized
 
     @property
     def skipped(self) -> bool:
@@ -43,7 +44,8 @@ class PendingReport:
     def __init__(self, result: StepResult, iteration: int, epoch: int, lr: float):
         self.result, self.iteration, self.epoch, self.lr = result, iteration, epoch, lr
         flags = torch.stack([result.skip, result.stop]).float()
-        figures = torch.cat([result.losses.flatten(), result.grad_norm.reshape(1), flags])
+        spectral = [] if result.spectral_norms is None else [result.spectral_norms.reshape(1)]
+        figures = torch.cat([*spectral, result.losses.flatten(), result.grad_norm.reshape(1), flags])
         self._host, self._arrived = _start_copy(figures)
 
     def read(self) -> StepReport:
@@ -51,10 +53,12 @@ class PendingReport:
         if self._arrived is not None:
             self._arrived.synchronize()
         *losses, grad_norm, skip, stop = self._host.tolist()
+        spectral_norms = None if self.result.spectral_norms is None else losses.pop(0)
         width = len(LOSS_TERMS)
         by_rank = [dict(zip(LOSS_TERMS, losses[i : i + width])) for i in range(0, len(losses), width)]
         reasons = skip_reasons(by_rank, grad_norm) if skip else {}
-        return StepReport(self.iteration, self.epoch, self.lr, by_rank, grad_norm, reasons, bool(stop))
+        return StepReport(self.iteration, self.epoch, self.lr, by_rank, grad_norm, reasons, bool(stop),
+                          spectral_norms)
 
 
 def _start_copy(figures: Tensor) -> tuple[Tensor, torch.cuda.Event | None]:

@@ -9,6 +9,7 @@ from vdvae.distributed import World
 from vdvae.ema import update_average
 from vdvae.hparams import Hparams
 from vdvae.optimizer import step_unless
+from vdvae.spectral import SpectralPenalty
 from vdvae.vae import VAE, Elbo
 
 LOSS_TERMS = ("elbo", "distortion", "rate")
@@ -24,17 +25,19 @@ class StepResult:
     skip: Tensor  # bool scalar, the same on all ranks
     stop: Tensor  # bool scalar: a rank was asked to stop; the same on all ranks
     elbo: Elbo  # this rank's batch
+    spectral_norms: Tensor | None = None  # scalar, the sum of the convolutions' largest singular values, if penalized
 
 
 class TrainStep:
     """Callable that updates `model` and `average` from one batch.
 
-    `model` is a VAE or its DistributedDataParallel wrapper, `average` a plain VAE.
+    `model` is a VAE or its DistributedDataParallel wrapper, `average` a plain VAE, `penalty` that of spectral_reg.
     """
 
-    def __init__(self, model: nn.Module, average: VAE, optimizer: torch.optim.Optimizer, hparams: Hparams, world: World):
+    def __init__(self, model: nn.Module, average: VAE, optimizer: torch.optim.Optimizer, hparams: Hparams, world: World,
+                 penalty: SpectralPenalty | None = None):
         self.model, self.average, self.optimizer = model, average, optimizer
-        self.hparams, self.world = hparams, world
+        self.hparams, self.world, self.penalty = hparams, world, penalty
         self.parameters = list(model.parameters())
 
     def __call__(self, input: Tensor, target: Tensor, lr: float, stop: bool = False) -> StepResult:
@@ -48,6 +51,7 @@ class TrainStep:
         self.optimizer.zero_grad(set_to_none=True)
         elbo = self.model(input, target)
         elbo.negative_elbo.backward()
+        spectral_norms = self.penalty.add_gradient(self.hparams.spectral_reg) if self.penalty else None
         grad_norms, grad_norm = self._clip()
         asked = torch.full_like(elbo.negative_elbo, float(stop))
         terms = torch.stack([elbo.negative_elbo, elbo.distortion.mean(), elbo.rate.mean(), asked]).detach()
@@ -56,7 +60,7 @@ class TrainStep:
         skip = self._must_skip(losses, grad_norm)
         step_unless(self.optimizer, skip, lr)
         update_average(self.average, self.model, self.hparams.ema_rate, skip)
-        return StepResult(losses, grad_norm, grad_norms, skip, gathered[:, -1].any(), elbo)
+        return StepResult(losses, grad_norm, grad_norms, skip, gathered[:, -1].any(), elbo, spectral_norms)
 
     @torch.no_grad()
     def _clip(self) -> tuple[Tensor, Tensor]:

@@ -46,7 +46,10 @@ class TrainWindow:
         self.seconds.append(seconds)
 
     def summary(self) -> dict:
-        """Keys of a train line: means of the losses, counts, the largest finite gradient norm; then the window is empty."""
+        """Keys of a train line: means of the losses, counts, the largest finite gradient norm; then the window is empty.
+
+        With spectral_reg also the last `spectral_norms`.
+        """
         counts = Counters()
         for report in self.reports:
             counts.add(report)
@@ -62,6 +65,7 @@ class TrainWindow:
             "grad_norm": max(norms, default=0.0),
             **{name: getattr(counts, name) for name in (*(f"{reason}s" for reason in REASONS), "skipped_updates")},
             "iter_time": _mean(self.seconds),
+            **({} if last.spectral_norms is None else {"spectral_norms": last.spectral_norms}),
         }
         self.reports, self.seconds = [], []
         return record

@@ -67,7 +67,8 @@ class Trainer:
         Raises Stopped after a signal, Stuck after max_consecutive_skips, NotSaved when the last save failed.
         """
         model = share_gradients(self.state.vae, self.world)
-        self.train_step = TrainStep(model, self.state.average, self.state.optimizer, self.hparams, self.world)
+        self.train_step = TrainStep(model, self.state.average, self.state.optimizer, self.hparams, self.world,
+                                    self.state.penalty)
         self.stop = stop
         if self.noise is None:
             seed_noise(self.hparams.seed, self.world)

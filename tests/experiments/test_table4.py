@@ -50,6 +50,18 @@ def test_list_prints_the_six_variants_for_each_seed_and_does_nothing(table4, run
         assert hparams.desc == f"{variant}_s{hparams.seed}"
 
 
+def test_nvaes_way_out_is_a_seventh_variant(table4):
+    lines = table4("--list", "--seeds", "0", "1", "--nvae", "0.1")[1].splitlines()
+    assert len(lines) == 14
+    seventh = shlex.split(lines[6])
+    wanted = {"--sigma_param": "softclamp5_0.01", "--posterior": "residual", "--spectral_reg": "0.1",
+              "--desc": "softclamp5_0.01_residual_spectral0.1_s0"}
+    assert {flag: seventh[seventh.index(flag) + 1] for flag in wanted} == wanted
+    assert not any("spectral" in line or "residual" in line for line in lines[:6])
+    code, _, err = table4("--list", "--nvae", "0")
+    assert code == 2 and "--nvae is 0.0, it must be above 0" in err
+
+
 @pytest.mark.parametrize("arguments", [["--num_epochs", "2"], ["--", "--num_epochs", "2"]])
 def test_further_flags_reach_train_with_and_without_dashes(table4, arguments):
     lines = table4("--list", "--seeds", "0", *arguments)[1].splitlines()

@@ -8,6 +8,7 @@ from vdvae.distributed import World
 from vdvae.ema import average_of
 from vdvae.locate import locate_high_gradient, locate_loss, locate_nan_gradient
 from vdvae.optimizer import make_optimizer
+from vdvae.spectral import SpectralPenalty
 from vdvae.step_report import PendingReport, skip_reasons
 from vdvae.train_step import TrainStep
 from vdvae.vae import VAE
@@ -16,7 +17,8 @@ from vdvae.vae import VAE
 def make_step(hparams) -> TrainStep:
     torch.manual_seed(0)
     vae = VAE(hparams)
-    return TrainStep(vae, average_of(vae), make_optimizer(hparams, vae.parameters()), hparams, World())
+    penalty = SpectralPenalty(vae, hparams.seed) if hparams.spectral_reg else None
+    return TrainStep(vae, average_of(vae), make_optimizer(hparams, vae.parameters()), hparams, World(), penalty)
 
 
 def everything(step: TrainStep) -> torch.Tensor:
@@ -139,7 +141,8 @@ class NoReadBack(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-@pytest.mark.parametrize("flags", [("--sigma_param", "vanilla"), ("--sigma_param", "explin", "--skip_threshold", 1e-6)])
+@pytest.mark.parametrize("flags", [("--sigma_param", "vanilla"), ("--sigma_param", "explin", "--skip_threshold", 1e-6),
+                                   ("--spectral_reg", 0.1)])
 def test_the_host_waits_for_nothing_whether_the_update_is_skipped_or_not(small_hparams, small_batch, flags):
     step = make_step(small_hparams(*flags))
     with NoReadBack():

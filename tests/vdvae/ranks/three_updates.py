@@ -1,4 +1,4 @@
-"""Three updates of a small VDVAE, noise off, on this rank's share of four images: `three_updates.py OUT [nan_rank]`.
+"""Three updates of a small VDVAE, noise off, on this rank's share of four images: `three_updates.py OUT [nan_rank|spectral]`.
 
 Writes OUT/rank-R.pt with the weights before, after each update, the averaged weights and each update's report.
 """
@@ -13,6 +13,7 @@ from vdvae.ema import average_of
 from vdvae.hparams import load_hparams
 from vdvae.optimizer import make_optimizer
 from vdvae.preprocess import Preprocess
+from vdvae.spectral import SpectralPenalty
 from vdvae.step_report import PendingReport
 from vdvae.train_step import TrainStep
 from vdvae.vae import VAE
@@ -22,19 +23,20 @@ FLAGS = ["--hps", "cifar10", "--image_size", "8", "--width", "16", "--zdim", "4"
          "--ema_rate", "0.5", "--sigma_param", "explin"]
 
 
-def main(out: Path, nan_rank: int | None) -> None:
-    hparams = load_hparams(FLAGS)
+def main(out: Path, extra: str) -> None:
+    hparams = load_hparams([*FLAGS, *(["--spectral_reg", "0.3"] if extra == "spectral" else [])])
     torch.randn_like = torch.zeros_like
     with join_world("cpu") as world:
         torch.manual_seed(3)
         vae = VAE(hparams)
         average = average_of(vae)
         images = torch.randint(0, 256, (3, 4, 8, 8, 3), generator=torch.Generator().manual_seed(5), dtype=torch.uint8)
-        step = TrainStep(share_gradients(vae, world), average, make_optimizer(hparams, vae.parameters()), hparams, world)
+        penalty = SpectralPenalty(vae, hparams.seed) if hparams.spectral_reg else None
+        step = TrainStep(share_gradients(vae, world), average, make_optimizer(hparams, vae.parameters()), hparams, world, penalty)
         saved = {"weights": [weights(vae)], "averages": [weights(average)], "reports": []}
         for iteration in range(3):
             batch = Preprocess(hparams.dataset_spec)(images[iteration, world.rank :: world.size])
-            if nan_rank == world.rank and iteration == 1:
+            if extra == str(world.rank) and iteration == 1:
                 batch.input[0, 0, 0, 0] = torch.nan
             report = PendingReport(step(*batch, hparams.lr), iteration, 0, hparams.lr).read()
             saved["weights"].append(weights(vae))
@@ -48,4 +50,4 @@ def weights(model: torch.nn.Module) -> torch.Tensor:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else None)
+    main(Path(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else "")
