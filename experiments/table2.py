@@ -78,9 +78,9 @@ def check_options(args: argparse.Namespace) -> None:
     Path(args.out).mkdir(parents=True, exist_ok=True)
 
 
-def add_shared_options(parser: argparse.ArgumentParser, steps: int, seeds: int, out: str) -> None:
+def add_shared_options(parser: argparse.ArgumentParser, steps: int | None, seeds: int, out: str) -> None:
     """Options that the experiments on ten images share, with these defaults."""
-    parser.add_argument("--steps", type=int, default=steps, metavar="N", help=f"updates of a run (default: {steps})")
+    parser.add_argument("--steps", type=int, default=steps, metavar="N", help=f"updates of a run (default: {steps or 'by the model'})")
     parser.add_argument("--seeds", type=int, default=seeds, metavar="N", help=f"seeds 0 to N - 1 (default: {seeds})")
     parser.add_argument("--dataset", default="photos32", choices=["photos32", "cifar10"], help="default: photos32")
     parser.add_argument("--data_root", default="./", metavar="DIR", help="folder of cifar10")
