@@ -8,7 +8,7 @@ from pathlib import Path
 
 from experiments.study import Run, StudyError
 from experiments.study_runner import STOPPED
-from experiments.study_state import FINISHED
+from vdvae.log import FINISHED_FILE
 
 SAVING_SECONDS = 300  # between Slurm's signal and the time limit
 _TIME = re.compile(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?")
@@ -41,7 +41,7 @@ def array_script(runs: list[Run], job: Job, folder: Path) -> str:
     cases = [f"    {index}) folder={shlex.quote(str(run.folder))}\n        run=({shlex.join(run.command)}) ;;"
              for index, run in enumerate(runs)]
     return "\n".join(["#!/bin/bash", *_header(runs, job), _BEFORE.format(folder=shlex.quote(str(folder))), *cases,
-                      _AFTER.format(marker=FINISHED, mpi=f"--mpi={job.mpi} " if job.mpi else "", ranks=job.ranks,
+                      _AFTER.format(marker=FINISHED_FILE, mpi=f"--mpi={job.mpi} " if job.mpi else "", ranks=job.ranks,
                                     last=len(runs) - 1, stopped=STOPPED)])
 
 

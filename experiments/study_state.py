@@ -5,14 +5,13 @@ from pathlib import Path
 
 from experiments.study import Run, StudyError, hparams_of
 from vdvae.hparams import Hparams
+from vdvae.log import FINISHED_FILE
 from vdvae.resume import FREE
-
-FINISHED = "finished.json"  # train.py writes it into a run's folder at the end
 
 
 def is_finished(run: Run) -> bool:
     """Whether train.py took it to its end."""
-    return (run.folder / FINISHED).is_file()
+    return (run.folder / FINISHED_FILE).is_file()
 
 
 def check_study(runs: list[Run], ranks: int) -> None:
@@ -49,7 +48,7 @@ def _logged(log: Path) -> dict:
 
 
 def _check_length(run: Run, hparams: Hparams) -> None:
-    marker = run.folder / FINISHED
+    marker = run.folder / FINISHED_FILE
     try:
         end = json.loads(marker.read_text())
         iteration, epochs = int(end["iteration"]), int(end["epoch"]) + 1

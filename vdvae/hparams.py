@@ -73,6 +73,7 @@ class Hparams:
     num_images_visualize: int = setting(8, "columns of a sample sheet", 1)
     num_variables_visualize: int = setting(6, "rows of partial reconstructions on a sample sheet", 0)
     num_temperatures_visualize: int = setting(3, "rows of free samples on a sample sheet, 4 at most", 0)
+    tensorboard: bool = setting(False, "write figures and sample sheets for TensorBoard, too, into the run's folder")
     port: int = setting(0, "port on which rank 0 meets the others under mpiexec; 0: a free one", 0)
     # What to start from
     restore_path: str | None = setting(None, "weights (…-model.th)")

@@ -1,10 +1,12 @@
-"""Show where a run's NaNs, high gradients and skipped updates came from: `python -m vdvae.inspect RUN [--json]`."""
+"""Show where a run's NaNs, high gradients and skipped updates came from: `python -m vdvae.inspect RUN [--json | --follow]`."""
 
 import argparse
+import contextlib
 import json
 import math
 import sys
 from collections import Counter, defaultdict
+from pathlib import Path
 
 from tabulate import tabulate
 
@@ -13,6 +15,7 @@ from vdvae.run_counts import Window, sum_counts
 from vdvae.run_log import RunLog, read_run
 
 RANGES = 10
+_WIDTH = 40  # characters of the longest bar
 _SMALLEST = ("prior_log_sigma_min", "posterior_log_sigma_min")
 _LARGEST = ("prior_log_sigma_max", "posterior_log_sigma_max", "max_loc_diff_over_sigma")
 
@@ -33,6 +36,7 @@ def report(run: RunLog) -> dict:
         "blocks": per_block(run.events),
         "other_origins": per_origin(run.events),
         "over_time": over_time(run.windows),
+        "block_bits": run.block_bits,
         "notes": run.notes,
     }
 
@@ -91,6 +95,10 @@ def render(report: dict) -> str:
         "Decoder blocks (events are counted per rank and reason)": [_block_text(row) for row in report["blocks"]],
         "Other origins": report["other_origins"],
         "Over time": report["over_time"],
+        "Rates of the decoder blocks, last evaluation": [
+            {"block": block, "bits/dim": bits, "": _bar(bits, report["block_bits"])}
+            for block, bits in enumerate(report["block_bits"] or [])
+        ],
     }
     tables = [f"{title}\n{dict_table(rows) if rows else 'none'}" for title, rows in sections.items()]
     notes = [f"note: {note}" for note in report["notes"]]
@@ -119,14 +127,31 @@ def main(argv: list[str] | None = None) -> int:
     """Print the report on one run; returns 0, or 2 after one line on stderr if the run cannot be read."""
     parser = argparse.ArgumentParser(prog="python -m vdvae.inspect", description="Where skipped updates came from.")
     parser.add_argument("run", metavar="RUN", help="a run folder (save_dir/desc) or a log.jsonl")
-    parser.add_argument("--json", action="store_true", help="print one JSON object, NaN as Python writes it")
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--json", action="store_true", help="print one JSON object, NaN as Python writes it")
+    how.add_argument("--follow", action="store_true", help="watch the run until it is finished; Ctrl-C ends the watching")
     args = parser.parse_args(argv)
+    if args.follow:
+        return _follow(Path(args.run))
     try:
         run = read_run(args.run)
     except (OSError, ValueError) as error:
         print(f"inspect: {error}", file=sys.stderr)
         return 2
     print(json.dumps(report(run), indent=1) if args.json else render(report(run)))
+    return 0
+
+
+def _follow(folder: Path) -> int:
+    from rich.console import Console  # only --follow needs it
+
+    from vdvae.follow import follow
+
+    if folder.exists() and not folder.is_dir():
+        print(f"inspect: --follow watches a run folder (save_dir/desc), {folder} is a file", file=sys.stderr)
+        return 2
+    with contextlib.suppress(KeyboardInterrupt):
+        follow(folder, Console())
     return 0
 
 
@@ -153,6 +178,11 @@ def _extremes(events: list[dict]) -> dict:
              "max_loc_diff_over_sigma")
     with_nan = sum(any(_is_nan(event.get(key)) for key in order) for event in events)
     return {key: extremes[key] for key in order} | {"nan_figures": with_nan}
+
+
+def _bar(bits: float, all_bits: list[float]) -> str:
+    largest = max(all_bits)
+    return "#" * round(_WIDTH * bits / largest) if math.isfinite(sum(all_bits)) and largest > 0 else ""
 
 
 def _block_text(row: dict) -> dict:

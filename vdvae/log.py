@@ -3,21 +3,27 @@
 import json
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
+if TYPE_CHECKING:
+    from vdvae.tensorboard_log import TensorBoard
+
 LOG_FILE, TEXT_FILE, EVENTS_FILE = "log.jsonl", "log.txt", "events.jsonl"
+FINISHED_FILE = "finished.json"  # in the run's folder once it has reached its end
 
 
 class RunLogger:
     """Appends JSON lines to a run folder and prints them, on the main rank; does nothing on the others.
 
     The keys of the lines are those of the original code, with NaN and Infinity as Python's json writes them. What is
-    printed leaves out hyper-parameters and zeros; log.txt has everything.
+    printed leaves out hyper-parameters, lists and zeros; log.txt has everything. `board` gets the same.
     """
 
     def __init__(self, folder: Path, is_main: bool = True):
         self.folder, self.is_main = folder, is_main
+        self.board: "TensorBoard | None" = None
 
     def __call__(self, message: str | None = None, **record) -> None:
         """Write one line: free text as `message`, or a record such as type="train_loss", step=100, elbo=2.1."""
@@ -26,8 +32,17 @@ class RunLogger:
         line = {"time": time.ctime(), **({"message": message} if message is not None else {}), **record}
         self._append(LOG_FILE, json.dumps(line))
         self._append(TEXT_FILE, _as_text(line))
+        if self.board:
+            self.board.record(record)
         if record.get("type") != "hparam":
-            tqdm.write(message or _as_text({key: value for key, value in record.items() if value != 0}))
+            shown = {key: value for key, value in record.items() if value != 0 and not isinstance(value, list)}
+            tqdm.write(message or _as_text(shown))
+
+    def sheet(self, path: Path, step: int) -> None:
+        """Tell of a sample sheet that was written."""
+        self(f"samples: {path}")
+        if self.board:
+            self.board.sheet(path, step)
 
     def event(self, **record) -> None:
         """Write one line to events.jsonl."""

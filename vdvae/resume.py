@@ -20,7 +20,7 @@ FREE = {  # settings that may differ when a run goes on: how long, how it report
     *("num_epochs", "num_iters", "max_consecutive_skips", "num_workers", "device", "port", "data_root"),
     *("iters_per_print", "iters_per_images", "iters_per_save", "iters_per_ckpt", "epochs_per_eval"),
     *("num_images_visualize", "num_variables_visualize", "num_temperatures_visualize"),
-    *("desc", "save_dir", "hps", "resume", "test_at_end", "test_eval", "importance_samples"),
+    *("desc", "save_dir", "hps", "resume", "tensorboard", "test_at_end", "test_eval", "importance_samples"),
     *("restore_path", "restore_ema_path", "restore_optimizer_path", "restore_log_path"),  # taken in long ago
 }
 

@@ -13,6 +13,7 @@ from vdvae.resume import rewind_logs
 from vdvae.run_state import Position, load_state_folder, saved_states
 from vdvae.start import load_state, load_vae, log_start, make_run_folder, run_folder
 from vdvae.stop_signals import StopRequest, listening
+from vdvae.tensorboard_log import TensorBoard, check_tensorboard
 from vdvae.trainer import Trainer
 
 
@@ -28,14 +29,22 @@ def _train(hparams: Hparams, world: World) -> None:
     trainer, saved = world.agree(lambda: _prepare_training(hparams, world))
     if hparams.resume and world.is_main:
         rewind_logs(trainer.folder, saved.log_sizes if saved else {})
+    _add_board(trainer.log, hparams, trainer.state.iteration)
     if saved is None:
         log_start(hparams, trainer.state.vae, world, trainer.log)
     with listening(StopRequest()) as stop:
         trainer.run(stop)
 
 
+def _add_board(log: RunLogger, hparams: Hparams, first_step: int) -> None:
+    if hparams.tensorboard and log.is_main:
+        log.board = TensorBoard(log.folder, first_step)
+
+
 def _prepare_training(hparams: Hparams, world: World) -> tuple[Trainer, Position | None]:
     folder = run_folder(hparams, world)
+    if hparams.tensorboard:
+        check_tensorboard()
     splits = load_splits(hparams.dataset, hparams.data_root, hparams.image_size, hparams.seed)
     saved = _saved(hparams, folder)
     trainer = Trainer(hparams, splits, load_state(hparams, world), RunLogger(folder, world.is_main), world)
@@ -54,6 +63,7 @@ def _saved(hparams: Hparams, folder: Path) -> tuple[Position, dict, list[str]] |
 
 def _test(hparams: Hparams, world: World) -> None:
     images, vae, log = world.agree(lambda: _prepare_test(hparams, world))
+    _add_board(log, hparams, 0)
     log_start(hparams, vae, world, log)
     what = (vae, images, Preprocess(hparams.dataset_spec), hparams.n_batch, world, hparams.seed)
     figures = evaluate(*what)
@@ -64,6 +74,8 @@ def _test(hparams: Hparams, world: World) -> None:
 
 def _prepare_test(hparams: Hparams, world: World):
     folder = run_folder(hparams, world)
+    if hparams.tensorboard:
+        check_tensorboard()
     images = load_splits(hparams.dataset, hparams.data_root, hparams.image_size, hparams.seed).test
     _, average = load_vae(hparams, world)
     make_run_folder(folder, world)

@@ -98,6 +98,12 @@ class RunLog:
         return self.counts["high_grad"]
 
     @property
+    def block_bits(self) -> list[float] | None:
+        """Each decoder block's rate in bits per dimension, of the last test, else validation; None if none was logged."""
+        lines = [line for line in (*self.evals, *self.tests) if "rate_per_block" in line]
+        return [rate / math.log(2) for rate in lines[-1]["rate_per_block"]] if lines else None
+
+    @property
     def final_nelbo(self) -> FinalLoss:
         """The last test loss, else the last validation loss, else the last train line's mean over finite updates.
 
@@ -202,6 +208,9 @@ def _check_record(record: object, where: str) -> None:
     if kind == "train_loss" and "total_skipped_updates" in record:
         needs += tuple(TOTAL_KEYS.values())
     _check_numbers(record, needs, where)
+    rates = record.get("rate_per_block", [])
+    if not (isinstance(rates, list) and all(isinstance(rate, (int, float)) for rate in rates)):
+        raise ValueError(f"{where}: rate_per_block is {rates!r}, a list of numbers is needed")
 
 
 def _check_event(record: object, where: str) -> None:

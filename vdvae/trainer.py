@@ -17,7 +17,7 @@ from vdvae.evaluate import evaluate
 from vdvae.hparams import Hparams
 from vdvae.loader import TrainLoader
 from vdvae.locate import Origin, locate_high_gradient, locate_loss, locate_nan_gradient
-from vdvae.log import RunLogger
+from vdvae.log import FINISHED_FILE, RunLogger
 from vdvae.optimizer import learning_rate
 from vdvae.preprocess import Preprocess
 from vdvae.progress import Progress
@@ -32,7 +32,6 @@ from vdvae.train_step import TrainStep
 from vdvae.train_window import TrainWindow
 
 EARLY_REPORTS = frozenset([1] + [2**k for k in range(3, 14)])  # updates since the start that are logged whatever the interval
-FINISHED = "finished.json"  # in the run's folder once it has reached its end
 
 
 class Trainer:
@@ -190,7 +189,7 @@ class Trainer:
         if self.world.is_main:
             path = self.folder / f"samples-{self.state.iteration}.png"
             write_sample_sheet(path, self.state.average, self.originals, self.preprocess, self.hparams, self.world)
-            self.log(f"samples: {path}")
+            self.log.sheet(path, self.state.iteration)
         self.last_time = time.perf_counter()
 
     def _save(self, name: str) -> None:
@@ -234,7 +233,7 @@ class Trainer:
         if any(failures := self.world.gather_objects(self.not_saved)):
             raise NotSaved(f"trained to step {self.state.iteration}" + "".join(failures))
         if self.world.is_main:
-            (self.folder / FINISHED).write_text(json.dumps({"iteration": self.state.iteration, "epoch": self.state.epoch}))
+            (self.folder / FINISHED_FILE).write_text(json.dumps({"iteration": self.state.iteration, "epoch": self.state.epoch}))
 
 
 def _locate(reason: str, pending: PendingReport, names: list[str]) -> Origin:

@@ -12,6 +12,7 @@ from vdvae.report.colours import line_styles
 from vdvae.report.curves import Curve, axis_limits, beyond, nelbo_curve, skipped_curve, within
 from vdvae.report.figure2 import draw_figure2
 from vdvae.report.figure3 import draw_figure3
+from vdvae.report.rate_figure import draw_rates
 from vdvae.report.sheets import TEMPERATURES, Sheet, row_labels
 from vdvae.report.skip_counts import BINS, skip_map
 from vdvae.report.skip_figure import draw_skip_map
@@ -169,3 +170,21 @@ def test_figure3_labels_rows_once_a_line_and_where_they_differ(tmp_path):
     assert [axes.get_title() for axes in figure.axes] == ["a", "b", "c", "d", "", ""]
     labels = [[text.get_text() for text in axes.get_yticklabels()] for axes in figure.axes[:4]]
     assert labels == [["x", "y"], [], ["x", "z"], ["x", "y"]]
+
+
+def test_rates_are_bars_block_by_block_the_mean_over_seeds(make_run):
+    def run(name, rates, **hparams):
+        made = make_run(name, [(0, 1.0, 0)], dec_blocks="1x1,4m1,4x1", **hparams)
+        made.evals.append({"rate_per_block": [99.0, 99.0, 99.0]})
+        made.tests.append({"rate_per_block": rates})
+        return made
+
+    runs = [run("a", [LN2, 2 * LN2, 0.0]), run("b", [3 * LN2, 2 * LN2, 0.0]), run("c", [math.inf, 0.0, 0.0]),
+            run("d", [0.0, 0.0, LN2], sigma_param="exp"), make_run("old", [(0, 1.0, 0)], sigma_param="vanilla")]
+    figure = draw_rates(runs, ["vanilla", "exp", "explin"])
+    panels = {axes.get_title(loc="left"): [bar.get_height() for bar in axes.patches] for axes in figure.axes}
+    assert panels["exp (1 run)"] == pytest.approx([0, 0, 1])
+    assert panels["explin (2 runs, 1 with a rate that is not finite left out)"] == pytest.approx([2, 2, 0])
+    assert len(panels) == 2
+    assert [tick.get_text() for tick in figure.axes[0].get_xticklabels()] == ["1x1", "4x4"]
+    assert draw_rates(runs[-1:], ["vanilla"]) is None

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from vdvae.report.figure2 import draw_figure2
 from vdvae.report.figure3 import draw_figure3
 from vdvae.report.page import page
+from vdvae.report.rate_figure import draw_rates
 from vdvae.report.run_table import runs_csv
 from vdvae.report.sheets import Sheet, latest_sheet
 from vdvae.report.skip_counts import SkipMap, skip_map
@@ -30,10 +31,12 @@ def write_report(folder: Path, runs: list[RunLog], report: dict) -> None:
 
 
 def report_files(runs: list[RunLog], report: dict) -> dict[str, bytes]:
-    """File names to contents; figure3.png only if a run has a sample sheet."""
+    """File names to contents; figure3.png only if a run has a sample sheet, rates.png only if one logged its rates."""
     labels = [group["parameterization"] for group in report["groups"]]
     sheets, damaged = _latest_sheets(runs)
     figures = {"figure2": _png(draw_figure2(runs, labels)), "skips": _png(draw_skip_map(_skip_maps(runs, labels)))}
+    rates = draw_rates(runs, labels)
+    figures |= {"rates": _png(rates)} if rates else {}
     shown = _one_each(runs, labels, sheets)
     titled = {_title(run): sheets[run.name] for run in _in_order(runs, labels) if run.name in sheets}
     datasets = sorted({str(run.hparams["dataset"]) for run in runs if "dataset" in run.hparams})

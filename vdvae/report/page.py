@@ -33,13 +33,14 @@ figure { margin: 1em 0; } figure.plot img { max-width: 100%; height: auto; }
 
 
 def page(report: dict, datasets: list[str], figures: dict[str, bytes], sheets: dict[str, Sheet]) -> str:
-    """The page's HTML. `figures` holds PNGs by `figure2` and `skips`; `sheets` each run's latest by its title."""
+    """The page's HTML. `figures` holds PNGs by `figure2`, `skips` and, if there are any, `rates`; `sheets` each run's latest by its title."""
     parts = [
         _section("Did it help?", _list(sentences(report["groups"]))),
-        _section("Table 4", _wide(table4(report["groups"])) + _paragraph(_table_note(datasets))),
+        _section("Table 4", _wide(table4(report["groups"])) + _paragraph(_table_note(datasets, report["groups"]))),
         _section("Warnings", "".join(f'<p class="warning">{escape(text)}</p>' for text in report["warnings"])),
         _section("Figure 2: loss and skipped updates", _plot(figures["figure2"], _FIGURE2)),
         _section("Skip map", _plot(figures["skips"], _SKIPS)),
+        _section("Rates: which latents carry information", _plot(figures["rates"], _RATES) if "rates" in figures else ""),
         _section("Figure 3: originals, reconstructions and samples", _sheets(sheets)),
         _section("Runs", _wide(runs_table(report["runs"])) + _paragraph(_RUNS)),
         _section("Notes", _list(report["notes"], "note")),
@@ -54,9 +55,11 @@ def data_uri(png: bytes) -> str:
     return f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
 
-def _table_note(datasets: list[str]) -> str:
+def _table_note(datasets: list[str], groups: list[dict]) -> str:
     ours = f"These runs: data set {', '.join(datasets)}. " if datasets else ""
-    return (f"Mean ± sample standard deviation over the runs. {ours}{PAPER_SETTING} Losses on other data, after other "
+    splits = sorted({split for group in groups for split in group["splits"]})
+    measured = f"Our losses are of the split {' or '.join(splits)}, the paper's of the test images. "
+    return (f"Mean ± sample standard deviation over the runs. {ours}{measured}{PAPER_SETTING} Losses on other data, after other "
             "lengths or on other splits do not compare with them. The paper's Vanilla is the original code.")
 
 
@@ -104,6 +107,9 @@ _FIGURE2 = ("Training NELBO and skipped updates of every run. One colour is one 
 _SKIPS = ("Events by where they started and when, summed over the runs of a parameterization. An event is one reason "
           "on one rank of one skipped update; rows in forward order, block 0 first, image size in brackets. A log "
           "without events, such as the original code's, counts its skipped updates as of unknown origin.")
+_RATES = ("The rate (KL) of each decoder block in the averaged model, mean over seeds; lines go from the smallest to the "
+          "largest seed. Of the test images where a run scored them, else of the validation images. The bars of a panel add up to "
+          "the whole rate.")
 _FIGURE3 = ("Each run's latest sample sheet, one column an image. From the top: originals from the validation images; "
             "reconstructions whose first latents are the posterior's and whose others are drawn at temperature 0.1; "
             "free samples at falling temperatures, from 1.0.")

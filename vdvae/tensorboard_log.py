@@ -1,0 +1,44 @@
+"""A run's figures and sample sheets for TensorBoard, beside its own log: `--tensorboard`."""
+
+import importlib.util
+from pathlib import Path
+
+import imageio.v3 as imageio
+
+FOLDER = "tensorboard"  # in the run's folder
+
+
+def check_tensorboard() -> None:
+    """Raise ModuleNotFoundError that says what to install when TensorBoard is missing."""
+    if importlib.util.find_spec("tensorboard") is None:
+        raise ModuleNotFoundError("--tensorboard needs the package tensorboard, which is not installed: pip install "
+                                  "'stable-vdvae[tensorboard]' or pip install tensorboard")
+
+
+class TensorBoard:
+    """Writes into run_folder/tensorboard what a run logs from update `first_step` on.
+
+    What an earlier part of the run had written from that step on, which --resume takes again, is hidden.
+    """
+
+    def __init__(self, run_folder: Path, first_step: int):
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.writer = SummaryWriter(run_folder / FOLDER, purge_step=first_step or None)
+
+    def record(self, record: dict) -> None:
+        """The numbers of a train, eval or test line: `train/elbo`, `eval/bits_per_dim`, `eval/rate_per_block/3`, ..."""
+        kind = str(record.get("type")).removesuffix("_loss")
+        if kind not in ("train", "eval", "test"):
+            return
+        for name, value in record.items():
+            values = {f"{name}/{n}": each for n, each in enumerate(value)} if isinstance(value, list) else {name: value}
+            for tag, each in values.items():
+                if isinstance(each, (int, float)) and name != "step":
+                    self.writer.add_scalar(f"{kind}/{tag}", each, record.get("step"))
+        self.writer.flush()
+
+    def sheet(self, path: Path, step: int) -> None:
+        """A sample sheet, a PNG."""
+        self.writer.add_image("samples", imageio.imread(path), step, dataformats="HWC")
+        self.writer.flush()
