@@ -83,7 +83,8 @@ def end(folder: Path) -> tuple[dict, list]:
     moments = torch.load(run / "latest-opt.th", weights_only=True)["state"]
     groups = enumerate([*weights, *moments.values()])
     tensors = {f"{i} {key}": value for i, group in groups for key, value in group.items()}
-    records = [json.loads(line) for name in ("log.jsonl", "events.jsonl") for line in (run / name).open()]
+    logs = [run / name for name in ("log.jsonl", "events.jsonl") if (run / name).exists()]
+    records = [json.loads(line) for log in logs for line in log.open()]
     kept = [record for record in records if record.get("type") == "train_loss" or "reason" in record]
     return tensors, [{k: v for k, v in record.items() if k not in ("time", "iter_time")} for record in kept]
 

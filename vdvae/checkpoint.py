@@ -20,20 +20,35 @@ class CheckpointError(ValueError):
 
 
 def save_checkpoint(prefix: Path, vae: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Write `prefix`-model.th, -model-ema.th, -opt.th and -log.jsonl (a copy of the folder's log.jsonl)."""
-    _write(f"{prefix}-model.th", lambda path: torch.save(vae.state_dict(), path))
-    _write(f"{prefix}-model-ema.th", lambda path: torch.save(average.state_dict(), path))
-    _write(f"{prefix}-opt.th", lambda path: torch.save(optimizer_file(optimizer), path))
+    """Write `prefix`-model.th, -model-ema.th, -opt.th and -log.jsonl (a copy of the folder's log.jsonl).
+
+    Raises OSError when one cannot be written; the older one stays.
+    """
+    _write(f"{prefix}-model.th", lambda path: save_tensors(vae.state_dict(), path))
+    _write(f"{prefix}-model-ema.th", lambda path: save_tensors(average.state_dict(), path))
+    _write(f"{prefix}-opt.th", lambda path: save_tensors(optimizer_file(optimizer), path))
     _write(f"{prefix}-log.jsonl", lambda path: shutil.copyfile(prefix.parent / LOG_FILE, path))
 
 
-def _write(path: str, write: Callable[[str], object]) -> None:
+def _write(path: str, write: Callable[[Path], object]) -> None:
     """Write beside `path`, flush to disk, then rename: a reader finds the old file or the new one, whole."""
-    partial = f"{path}.partial"
-    write(partial)
-    with open(partial, "rb") as file:
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+    partial = Path(f"{path}.partial")
+    try:
+        write(partial)
+        with open(partial, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def save_tensors(content: dict, path: Path) -> None:
+    """torch.save, whose error on a full disk is a RuntimeError: OSError, as of any other file that cannot be written."""
+    try:
+        torch.save(content, path)
+    except RuntimeError as error:
+        raise OSError(f"{path}: {str(error).partition(chr(10))[0]}") from error
 
 
 def restore_weights(model: nn.Module, path: str) -> None:
@@ -67,10 +82,10 @@ def restore_log(path: str) -> tuple[int, int, Counters]:
     gives the number of updates itself, and no such counters: they start at 0.
     """
     last = {}
-    for number, line in enumerate(_existing(path).read_text().splitlines(), start=1):
+    for number, line in enumerate(_existing(path).read_bytes().splitlines(), start=1):
         try:
-            record = json.loads(line)
-        except json.JSONDecodeError as error:
+            record = json.loads(line.decode())
+        except ValueError as error:
             raise CheckpointError(f"{path}: line {number} is not JSON: {error}") from error
         if record.get("type") == "train_loss" and record["step"] >= last.get("step", 0):
             last = record

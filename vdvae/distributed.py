@@ -1,6 +1,7 @@
 """Who this process is among the ranks of a run, and how they meet: mpiexec, torchrun or plain python."""
 
 import contextlib
+import gc
 import os
 import socket
 import sys
@@ -122,7 +123,21 @@ def join_world(device: str | None = None, port: int = 0) -> Iterator[World]:
     with context as world:
         if "OMP_NUM_THREADS" not in os.environ:
             torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // world.local_size))
-        yield world
+        with _telling_errors(world):
+            yield world
+
+
+@contextlib.contextmanager
+def _telling_errors(world: World) -> Iterator[None]:
+    """One line on the screen that all ranks share, before tracebacks and what the launcher says when it ends the others."""
+    try:
+        yield
+    except (StartError, RunEnded):
+        raise
+    except BaseException as error:
+        if world.size > 1:
+            print(f"\nerror on rank {world.rank} of {world.size}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+        raise
 
 
 @contextlib.contextmanager
@@ -134,7 +149,7 @@ def _torchrun_world(device: str | None) -> Iterator[World]:
     try:
         yield world
     finally:
-        dist.destroy_process_group()
+        _part()
 
 
 @contextlib.contextmanager
@@ -159,8 +174,14 @@ def _mpi_world(device: str | None, port: int) -> Iterator[World]:
             comm.Abort(1)  # the other ranks would wait for this one in their next collective for ever
         raise
     finally:
-        if dist.is_initialized():
-            dist.destroy_process_group()
+        _part()
+
+
+def _part() -> None:
+    """Leave the group, and end its threads: one that wants the interpreter while it shuts down aborts the process."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+    gc.collect()  # DistributedDataParallel's reference cycles hold the group
 
 
 def _check_alone() -> None:

@@ -1,6 +1,9 @@
 """The files a run writes about itself: log.jsonl and log.txt for figures, events.jsonl for what went wrong."""
 
+import errno
 import json
+import os
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,11 +22,14 @@ class RunLogger:
 
     The keys of the lines are those of the original code, with NaN and Infinity as Python's json writes them. What is
     printed leaves out hyper-parameters, lists and zeros; log.txt has everything. `board` gets the same.
+
+    A line that cannot be written, on a full disk, is left out whole and counted in `lost`; the first one is told.
     """
 
     def __init__(self, folder: Path, is_main: bool = True):
         self.folder, self.is_main = folder, is_main
         self.board: "TensorBoard | None" = None
+        self.lost = 0
 
     def __call__(self, message: str | None = None, **record) -> None:
         """Write one line: free text as `message`, or a record such as type="train_loss", step=100, elbo=2.1."""
@@ -50,8 +56,24 @@ class RunLogger:
             self._append(EVENTS_FILE, json.dumps({"time": time.ctime(), **record}))
 
     def _append(self, name: str, line: str) -> None:
-        with open(self.folder / name, "a") as file:
-            file.write(line + "\n")
+        try:
+            append_whole(self.folder / name, (line + "\n").encode())
+        except OSError as error:
+            if not self.lost:
+                print(f"error: a line of {name} could not be written, training goes on: {error}", file=sys.stderr)
+            self.lost += 1
+
+
+def append_whole(path: Path, content: bytes) -> None:
+    """Append all of `content`, or raise OSError with the file as it was."""
+    with open(path, "ab", buffering=0) as file:
+        size = file.tell()
+        try:
+            if file.write(content) != len(content):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        except OSError:
+            file.truncate(size)
+            raise
 
 
 def _as_text(line: dict) -> str:

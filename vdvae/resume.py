@@ -1,6 +1,7 @@
 """A run's state between memory and run_state's folders, and its logs back to where that state was saved."""
 
 import shutil
+import sys
 from dataclasses import asdict, fields
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import torch
 
 from vdvae.distributed import World
 from vdvae.hparams import Hparams, HparamsError
-from vdvae.log import EVENTS_FILE, LOG_FILE, TEXT_FILE
+from vdvae.log import EVENTS_FILE, LOG_FILE, TEXT_FILE, append_whole
 from vdvae.optimizer import load_optimizer_file, optimizer_file
 from vdvae.run_state import Position
 from vdvae.start import TrainingState
@@ -80,11 +81,24 @@ def restore(state: TrainingState, window: TrainWindow, position: Position, tenso
 
 
 def rewind_logs(folder: Path, sizes: dict) -> None:
-    """Cut each log to its size in `sizes`, 0 if it is not there; what is cut off goes to the end of abandoned-NAME."""
+    """Cut each log to its size in `sizes`, 0 if it is not there; what is cut off goes to the end of abandoned-NAME.
+
+    A log that is shorter than it was has lost lines: that is told, and it goes on on a line of its own.
+    """
     for name in LOGS:
         log, size = folder / name, sizes.get(name, 0)
+        _mend_shortened(log, size)
         if log.exists() and log.stat().st_size > size:
             with open(log, "rb+") as file, open(folder / f"abandoned-{name}", "ab") as rest:
                 file.seek(size)
                 shutil.copyfileobj(file, rest)
                 file.truncate(size)
+
+
+def _mend_shortened(log: Path, size: int) -> None:
+    found = log.stat().st_size if log.exists() else 0
+    if found >= size:
+        return
+    print(f"error: {log} has {found} bytes, it had {size} when the state was saved: lines are lost", file=sys.stderr)
+    if found and not log.read_bytes().endswith(b"\n"):
+        append_whole(log, b"\n")

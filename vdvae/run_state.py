@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from vdvae.checkpoint import CheckpointError
+from vdvae.checkpoint import CheckpointError, save_tensors
 
 FOLDER, KEPT, MANIFEST = "state", 2, "manifest.json"
 _TENSORS, _POSITION = "tensors.pt", "position.json"
@@ -42,7 +42,7 @@ def save_state(run_folder: Path, position: Position, tensors: dict) -> Path:
     shutil.rmtree(partial, ignore_errors=True)
     try:
         partial.mkdir(parents=True)
-        torch.save(tensors, partial / _TENSORS)
+        save_tensors(tensors, partial / _TENSORS)
         (partial / _POSITION).write_text(json.dumps(asdict(position)))
         manifest = {name: _fingerprint(partial / name) for name in (_TENSORS, _POSITION)}
         (partial / MANIFEST).write_text(json.dumps(manifest))

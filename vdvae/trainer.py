@@ -188,8 +188,9 @@ class Trainer:
     def _draw(self) -> None:
         if self.world.is_main:
             path = self.folder / f"samples-{self.state.iteration}.png"
-            write_sample_sheet(path, self.state.average, self.originals, self.preprocess, self.hparams, self.world)
-            self.log.sheet(path, self.state.iteration)
+            with self._outliving_full_disks("sample sheet"):
+                write_sample_sheet(path, self.state.average, self.originals, self.preprocess, self.hparams, self.world)
+                self.log.sheet(path, self.state.iteration)
         self.last_time = time.perf_counter()
 
     def _save(self, name: str) -> None:
@@ -198,7 +199,7 @@ class Trainer:
         self.not_saved = ""
         if self.world.is_main:
             self.log(f"checkpoint at step {self.state.iteration}: {self.folder / name}-*")
-            with self._outliving_full_disks():
+            with self._outliving_full_disks("checkpoint"):
                 save_checkpoint(self.folder / name, self.state.vae, self.state.average, self.state.optimizer)
         self.world.barrier()
         if name == "latest":
@@ -209,17 +210,17 @@ class Trainer:
         noises = self.world.gather_objects(noise_state(self.world))
         if self.world.is_main:
             seconds = self.seconds_before + time.perf_counter() - self.start_time
-            with self._outliving_full_disks():
+            with self._outliving_full_disks("checkpoint"):
                 save_state(self.folder, *capture(self.state, self.window, seconds, self.hparams, self.folder, noises))
         self.world.barrier()
 
     @contextmanager
-    def _outliving_full_disks(self) -> Iterator[None]:
+    def _outliving_full_disks(self, what: str) -> Iterator[None]:
         try:
             yield
         except OSError as error:
             self.not_saved = f"; not saved: {error}"
-            print(f"error: the checkpoint at step {self.state.iteration} could not be written, the one before it stays: "
+            print(f"error: the {what} at step {self.state.iteration} could not be written, the one before it stays: "
                   f"{error}", file=sys.stderr)
 
     def _finish(self) -> None:
@@ -230,10 +231,14 @@ class Trainer:
         self._draw()
         self._save("latest")
         self.progress.close()
-        if any(failures := self.world.gather_objects(self.not_saved)):
+        if self.world.is_main and not self.not_saved:
+            with self._outliving_full_disks(FINISHED_FILE):
+                partial = self.folder / f"{FINISHED_FILE}.partial"
+                partial.write_text(json.dumps({"iteration": self.state.iteration, "epoch": self.state.epoch}))
+                partial.replace(self.folder / FINISHED_FILE)
+        lost = f"; {self.log.lost} lines of the logs are lost" if self.log.lost else ""
+        if any(failures := self.world.gather_objects(self.not_saved + lost)):
             raise NotSaved(f"trained to step {self.state.iteration}" + "".join(failures))
-        if self.world.is_main:
-            (self.folder / FINISHED_FILE).write_text(json.dumps({"iteration": self.state.iteration, "epoch": self.state.epoch}))
 
 
 def _locate(reason: str, pending: PendingReport, names: list[str]) -> Origin:
