@@ -1,0 +1,88 @@
+"""Training of stacked VAEs by epochs: where each member's loss stopped being finite, and its best model so far."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from experiments.member_adam import MemberAdam
+from experiments.mlp_vae import Cell, MlpVaes, initial_parameters
+from experiments.mlp_vae_data import Batches
+
+
+class Training:
+    """Members side by side, each with a cell, a seed and a learning rate, minimising its own mean negative ELBO.
+
+    `first_bad` is the step, counted from 1, at which a member's loss was first NaN or infinite, int64 `[E]`, 0 for
+    none. Such a member goes on in its place; no gradient, moment or sum of one enters another's.
+    """
+
+    def __init__(self, cells: Sequence[Cell], seeds: list[int], lrs: list[float], images: Tensor, batch_size: int):
+        device = images.device
+        self.vaes = MlpVaes(cells, [parameter.to(device) for parameter in initial_parameters(seeds)])
+        self.adam = MemberAdam(self.vaes.parameters, torch.tensor(lrs, device=device))
+        self.batches = Batches(images, seeds, batch_size)
+        self.epoch = 0
+        self.first_bad = torch.zeros(len(seeds), dtype=torch.int64, device=device)
+
+    def train_epoch(self) -> Tensor:
+        """One pass over the images; returns the mean loss of the epoch `[E]`, in nats."""
+        self.epoch += 1
+        first_step = (self.epoch - 1) * len(self.batches) + 1
+        losses = [self._step(images, eps, step)
+                  for step, (images, eps) in enumerate(self.batches.epoch(self.epoch), first_step)]
+        return torch.stack(losses).mean(0)
+
+    def first_bad_epoch(self) -> list[int]:
+        """The epochs of `first_bad`, counted from 1; 0 for none."""
+        return [math.ceil(step / len(self.batches)) for step in self.first_bad.tolist()]
+
+    def state(self) -> dict:
+        """Everything that the rest of the training depends on, as tensors and numbers."""
+        return {"epoch": self.epoch, "first_bad": self.first_bad, "adam": self.adam.state(),
+                "parameters": [parameter.detach() for parameter in self.vaes.parameters]}
+
+    @torch.no_grad()
+    def restore(self, state: dict) -> None:
+        """Go on from what `state` returned for members of the same number and layers."""
+        self.epoch = state["epoch"]
+        self.first_bad.copy_(state["first_bad"])
+        self.adam.restore(state["adam"])
+        for parameter, saved in zip(self.vaes.parameters, state["parameters"], strict=True):
+            parameter.copy_(saved)
+
+    def _step(self, images: Tensor, eps: Tensor, step: int) -> Tensor:
+        losses = self.vaes.negative_elbo(images, eps).mean(1)
+        # The sum passes 1 back to each member, whatever the others are.
+        self.adam.step(torch.autograd.grad(losses.sum(), self.vaes.parameters, materialize_grads=True))
+        newly_bad = ~losses.isfinite() & (self.first_bad == 0)
+        self.first_bad += newly_bad * step
+        return losses.detach()
+
+
+class Selection:
+    """For each member the model with the lowest validation value so far; a NaN is never the lowest."""
+
+    def __init__(self, parameters: list[Tensor]):
+        members, device = len(parameters[0]), parameters[0].device
+        self.parameters = [parameter.detach().clone() for parameter in parameters]
+        self.value = torch.full((members,), math.inf, dtype=torch.float64, device=device)
+        self.epoch = torch.zeros(members, dtype=torch.int64, device=device)
+
+    @torch.no_grad()
+    def offer(self, value: Tensor, epoch: int, parameters: list[Tensor]) -> None:
+        """Take over the members whose `value` `[E]` is below all before; `epoch` is where, 0 if there was none."""
+        better = value < self.value
+        self.value = torch.where(better, value, self.value)
+        self.epoch = torch.where(better, epoch, self.epoch)
+        for best, parameter in zip(self.parameters, parameters):
+            best.copy_(torch.where(better[:, None, None], parameter, best))
+
+    def state(self) -> dict:
+        """What `restore` takes."""
+        return {"value": self.value, "epoch": self.epoch, "parameters": self.parameters}
+
+    def restore(self, state: dict) -> None:
+        """Go on from what `state` returned."""
+        self.value, self.epoch, self.parameters = (state[name] for name in ("value", "epoch", "parameters"))
