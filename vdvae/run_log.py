@@ -128,16 +128,27 @@ def read_run(path: str | Path) -> RunLog:
     of_type = {kind: [record for record in records if record.get("type") == kind] for kind in _NEEDS}
     if not any(of_type.values()):
         raise ValueError(f"{log} is not a run's log: it has no line of type {', '.join(_NEEDS)}")
-    hparams = {record["key"]: record["value"] for record in of_type["hparam"]}
+    hparams, hparam_notes = _training_hparams(records)
     train, evals, tests = of_type["train_loss"], of_type["eval_loss"], of_type["test_loss"]
     events, event_notes = (None, []) if _is_original(hparams) else _read_events(log.with_name("events.jsonl"))
     windows, counts, count_notes = _count(train, hparams, events)
     steps = [record["step"] for record in records if record.get("type") in _NEEDS and "step" in record]
     last_step = steps[-1] if steps else None
-    notes += event_notes + count_notes + _stale_test_note(records)
+    notes += event_notes + count_notes + _stale_test_note(records) + hparam_notes
     if not hparams:
         notes.append("the log has no hparam lines: parameterization and seed are unknown")
     return RunLog(str(Path(path)), hparams, train, evals, tests, events or [], windows, counts, last_step, notes)
+
+
+def _training_hparams(records: list[dict]) -> tuple[dict, list[str]]:
+    """The hyper-parameters of the training, and a note on those that a later test into the same log had otherwise."""
+    kinds = [record.get("type") for record in records]
+    end = len(kinds) - kinds[::-1].index("train_loss") if "train_loss" in kinds else len(kinds)
+    before, after = ({record["key"]: record["value"] for record in part if record.get("type") == "hparam"}
+                     for part in (records[:end], records[end:]))
+    differing = [f"{name} {after[name]!r} instead of {before[name]!r}" for name in ("sigma_param", "prior_const1", "posterior")
+                 if name in after and name in before and after[name] != before[name]]
+    return before, [f"the test after the training had {', '.join(differing)}"] if differing else []
 
 
 def _count(train: list[dict], hparams: dict, events: list[dict] | None) -> tuple[list[Window], Counts, list[str]]:

@@ -194,6 +194,13 @@ def test_test_loss_older_than_the_run_is_said(write_run):
     assert run.notes == ["the test loss was measured before the run went on training"]
 
 
+def test_a_later_test_with_another_scale_does_not_change_what_was_trained(write_run):
+    test = [*hparam_lines(OWN_HPARAMS | {"sigma_param": "exp", "seed": 9}), {"time": "t", "type": "test_loss", "elbo": 2.1}]
+    run = read_run(write_run([*own(train_line(10, {})), *test]))
+    assert (run.parameterization, run.seed, run.final_nelbo.split) == ("explin", 3, "test")
+    assert run.notes == ["the test after the training had sigma_param 'exp' instead of 'explin'"]
+
+
 def test_log_without_hyper_parameters_is_not_taken_for_the_originals(write_run):
     run = read_run(write_run([high_grad_line(10, 1)], [event(3, "high_grad")]))
     assert (run.is_original, run.parameterization, run.seed, run.high_gradients) == (False, "unknown", None, 1)
