@@ -1,6 +1,7 @@
 """Scale parameterizations with a bound: UpBounded, DownBounded, Bounded (Dehaene & Brossard 2021, arXiv 2106.13739)."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -36,16 +37,27 @@ class UpBounded(ClosedForm):
         return (grad * raw.abs().neg_().exp_()).mul_(self.omega / 2)
 
     def log_sigma(self, raw: Tensor) -> Tensor:
-        return _decay(raw).mul_(-self.omega / 2).add_(self.omega).log_().add_(raw.clamp(max=0))
+        return self._log_sigma(_decay(raw), raw)
 
     def log_sigma_gradient(self, grad: Tensor, raw: Tensor) -> Tensor:
+        return grad * _log_slope(_decay(raw))
+
+    def log_sigma_and_gradient(self, raw: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
         decay = _decay(raw)
-        return grad * (decay / (2 - decay))
+        slope = _log_slope(decay)
+        return self._log_sigma(decay, raw), slope.mul
+
+    def _log_sigma(self, decay: Tensor, raw: Tensor) -> Tensor:
+        return decay.mul_(-self.omega / 2).add_(self.omega).log_().add_(raw.clamp(max=0))
 
 
 def _decay(raw: Tensor) -> Tensor:
     """exp(-p) for p > 0, else 1."""
     return raw.clamp(min=0).neg_().exp_()
+
+
+def _log_slope(decay: Tensor) -> Tensor:
+    return decay / (2 - decay)
 
 
 @dataclass(frozen=True)

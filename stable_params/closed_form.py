@@ -1,7 +1,8 @@
 """Parameterizations that state their slopes, so that a KL or a draw keeps nothing but the network's output."""
 
 from abc import abstractmethod
-from functools import cached_property
+from collections.abc import Callable
+from functools import cached_property, partial
 from typing import Self
 
 import torch
@@ -36,6 +37,10 @@ class ClosedForm(Parameterization):
     @abstractmethod
     def log_sigma_gradient(self, grad: Tensor, raw: Tensor) -> Tensor:
         """grad times log sigma's slope."""
+
+    def log_sigma_and_gradient(self, raw: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """log_sigma, and log_sigma_gradient at raw as a function of grad; to override where they share a step."""
+        return self.log_sigma(raw), partial(self.log_sigma_gradient, raw=raw)
 
     def normal(self, loc: Tensor, raw: Tensor) -> "RawNormal":
         """The normal distribution with mean `loc` and the scale of `raw`; their shapes must broadcast."""

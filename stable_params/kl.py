@@ -1,6 +1,6 @@
 """The KL of two normals, accurate relative to its value, from means and whatever their log sigmas are formulas of."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import reduce
 from typing import Protocol
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from stable_params.elementwise import Formula, Gradients, Needed, elementwise
-from stable_params.numerics import expm1, expm1_minus_x_and_buffers, split_sigma
+from stable_params.numerics import divide_, expm1_minus_x_and_buffers, expm1_of_twice, split_sigma, split_sigma_into
 
 
 class LogSigma(Protocol):
@@ -20,6 +20,9 @@ class LogSigma(Protocol):
     def log_sigma_gradient(self, grad: Tensor, raw: Tensor) -> Tensor:
         """`grad` times the derivative at raw, differentiable again."""
 
+    def log_sigma_and_gradient(self, raw: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """log_sigma, and log_sigma_gradient at raw as a function of grad, which share what they have in common."""
+
 
 class Given:
     """The log sigma that is itself the raw value."""
@@ -29,6 +32,9 @@ class Given:
 
     def log_sigma_gradient(self, grad: Tensor, raw: Tensor) -> Tensor:
         return grad
+
+    def log_sigma_and_gradient(self, raw: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        return raw, lambda grad: grad
 
 
 def normal_kl(
@@ -70,8 +76,8 @@ class _NormalKL(Formula):
         kl, *buffers = expm1_minus_x_and_buffers(log_ratio)
         excess = log_ratio.add_(kl)
         kl.addcmul_(torch.mul(excess, 0.5, out=buffers[0]), excess)
-        sigma, rest = split_sigma(prior_log_sigma, *buffers)
-        shift = torch.sub(loc, prior_loc, out=excess).div_(sigma).mul_(rest)
+        sigma, rest = split_sigma_into(prior_log_sigma, *buffers)
+        shift = divide_(torch.sub(loc, prior_loc, out=excess), sigma, rest)
         return kl.addcmul_(torch.mul(shift, 0.5, out=sigma), shift)
 
     def gradients(self, needed: Needed, grad: Tensor, *arguments: Tensor) -> Gradients:
@@ -81,30 +87,27 @@ class _NormalKL(Formula):
         sigma, rest = split_sigma(prior_log_sigma)
         shift = (loc - prior_loc) / sigma * rest
         grad_loc = grad * shift / sigma * rest
-        grad_log_sigma = grad * expm1(2 * log_ratio)
-        return self._by_raw(grad_loc, grad_log_sigma, -(grad_log_sigma + grad * shift * shift), raw, prior_raw)
+        grad_log_sigma = grad * expm1_of_twice(log_ratio)
+        grad_raw = self.form.log_sigma_gradient(grad_log_sigma, raw)
+        grad_prior_log_sigma = -(grad_log_sigma + grad * shift * shift)
+        return grad_loc, grad_raw, -grad_loc, self.prior_form.log_sigma_gradient(grad_prior_log_sigma, prior_raw)
 
     def gradients_without_graph(self, needed: Needed, grad: Tensor, *arguments: Tensor) -> Gradients:
         loc, raw, prior_loc, prior_raw = arguments
-        prior_log_sigma = self.prior_form.log_sigma(prior_raw)
-        log_ratio = self.form.log_sigma(raw) - prior_log_sigma
+        prior_log_sigma, by_prior_raw = self.prior_form.log_sigma_and_gradient(prior_raw)
+        log_sigma, by_raw = self.form.log_sigma_and_gradient(raw)
+        log_ratio = log_sigma - prior_log_sigma
         # expm1(2r) as tanh(r) (1 + exp(2r)): on a CPU torch's expm1 costs as much as five such operations.
         tanh = log_ratio.tanh()
         grad_log_sigma = (grad * tanh).mul_(log_ratio.mul_(2).exp_().add_(1))
-        sigma, rest = split_sigma(prior_log_sigma, log_ratio, tanh)
-        shift = (loc - prior_loc).div_(sigma).mul_(rest)
+        sigma, rest = split_sigma_into(prior_log_sigma, log_ratio, tanh)
+        shift = divide_(loc - prior_loc, sigma, rest)
         grad_shift = grad * shift
-        grad_prior_log_sigma = torch.addcmul(grad_log_sigma, grad_shift, shift).neg_() if needed[3] else None
-        grad_loc = grad_shift.div_(sigma).mul_(rest)
-        return self._by_raw(grad_loc, grad_log_sigma, grad_prior_log_sigma, raw, prior_raw)
-
-    def _by_raw(
-        self, grad_loc: Tensor, by_log_sigma: Tensor, by_prior_log_sigma: Tensor | None, raw: Tensor, prior_raw: Tensor
-    ) -> Gradients:
-        grad_raw, grad_prior_raw = self.form.log_sigma_gradient(by_log_sigma, raw), None
-        if by_prior_log_sigma is not None:
-            grad_prior_raw = self.prior_form.log_sigma_gradient(by_prior_log_sigma, prior_raw)
-        return grad_loc, grad_raw, -grad_loc, grad_prior_raw
+        grad_prior_raw = None
+        if needed[3]:
+            grad_prior_raw = by_prior_raw(torch.addcmul(grad_log_sigma, grad_shift, shift).neg_())
+        grad_loc = divide_(grad_shift, sigma, rest)
+        return grad_loc, by_raw(grad_log_sigma), -grad_loc, grad_prior_raw
 
 
 def aligned(*tensors: Tensor) -> Sequence[Tensor]:

@@ -27,7 +27,18 @@ def expm1_minus_x(x: Tensor) -> Tensor:
 
 def expm1(x: Tensor) -> Tensor:
     """expm1 whose derivative is exp x; torch's own is its result plus 1, which is 0 below -17 in float32."""
-    return torch.expm1(x) if torch.compiler.is_compiling() else elementwise(_Expm1(), x)
+    if not torch.compiler.is_compiling():
+        return elementwise(_Expm1(), x)
+    # Compiled for a CPU, torch.expm1 is exp(x) - 1, which near 0 has no correct digit.
+    return torch.where(x.abs() < UPPER, x + expm1_minus_x_and_buffers(x)[0], x.exp() - 1)
+
+
+def expm1_of_twice(x: Tensor) -> Tensor:
+    """expm1(2x), from what compiled code has of expm1(x) where that has computed expm1(x) - x already."""
+    if not torch.compiler.is_compiling():
+        return expm1(2 * x)
+    half = expm1(x)
+    return half * (half + 2)
 
 
 def standardized(delta: Tensor, log_sigma: Tensor) -> Tensor:
@@ -36,15 +47,38 @@ def standardized(delta: Tensor, log_sigma: Tensor) -> Tensor:
     return delta / sigma * rest
 
 
-def split_sigma(log_sigma: Tensor, *buffers: Tensor) -> tuple[Tensor, Tensor]:
-    """(s, t) with sigma = s / t: t is exactly 1 while sigma is a normal number, which s always is; in two buffers."""
-    in_range = math.floor(-math.log(torch.finfo(log_sigma.dtype).tiny))
-    if not buffers:
-        near = log_sigma.clamp(-in_range, in_range)
-        return near.exp(), torch.exp(near - log_sigma)
-    near = torch.clamp(log_sigma, -in_range, in_range, out=buffers[0])
-    rest = torch.sub(near, log_sigma, out=buffers[1]).exp_()
+def split_sigma(log_sigma: Tensor) -> tuple[Tensor, Tensor]:
+    """(s, t) with sigma = s / t: t is exactly 1 while sigma is a normal number, which s always is."""
+    in_range = _in_range(log_sigma.dtype)
+    near = log_sigma.clamp(-in_range, in_range)
+    return near.exp(), torch.exp(near - log_sigma)
+
+
+def split_sigma_into(log_sigma: Tensor, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor | None]:
+    """The same in two buffers, without a graph; None for t that is 1 everywhere, where that is cheap to find out."""
+    in_range = _in_range(log_sigma.dtype)
+    if _is_known_to_lie_within(in_range, log_sigma):
+        return torch.exp(log_sigma, out=first), None
+    near = torch.clamp(log_sigma, -in_range, in_range, out=first)
+    rest = torch.sub(near, log_sigma, out=second).exp_()
     return near.exp_(), rest
+
+
+def divide_(delta: Tensor, sigma: Tensor, rest: Tensor | None) -> Tensor:
+    """delta / (sigma / rest), in delta."""
+    quotient = delta.div_(sigma)
+    return quotient if rest is None else quotient.mul_(rest)
+
+
+def _in_range(dtype: torch.dtype) -> int:
+    return math.floor(-math.log(torch.finfo(dtype).tiny))
+
+
+def _is_known_to_lie_within(bound: float, x: Tensor) -> bool:
+    # A device's queue would have to empty first; a compiler or a tensor without data cannot branch on numbers.
+    if torch.compiler.is_compiling() or type(x) is not Tensor or x.device.type != "cpu" or x.numel() == 0:
+        return False
+    return -bound <= x.amin().item() and x.amax().item() <= bound
 
 
 def series_terms(dtype: torch.dtype) -> int:

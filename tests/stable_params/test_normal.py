@@ -7,6 +7,7 @@ import mpmath
 import pytest
 import torch
 from mpmath import mpf
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from stable_params import Exp, Normal, Scale, Vanilla
 
@@ -239,3 +240,44 @@ def test_graph_of_kl_keeps_nothing_but_its_arguments():
         q = Normal(loc, Scale(log_sigma.detach(), log_sigma))
         q.kl(Normal(prior_loc, Scale(prior_log_sigma.detach(), prior_log_sigma)))
     assert set(kept) == {tensor.data_ptr() for tensor in arguments}
+
+
+def kl_and_gradients(points):
+    """The KL of each row (loc, log sigma1, prior loc, log sigma2) and its gradient by the row, [N, 5]."""
+    points = points.clone().requires_grad_()
+    loc, l1, prior_loc, l2 = points.unbind(1)
+    kl = normal(loc, l1).kl(normal(prior_loc, l2))
+    return torch.cat([kl.detach()[:, None], torch.autograd.grad(kl.sum(), points)[0]], 1)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_a_point_beside_one_out_of_range_has_the_kl_that_it_has_alone(dtype, sign):
+    out_of_range = sign * (1.02 * math.log(torch.finfo(dtype).tiny))
+    points = torch.randn(64, 4).to(dtype)
+    beside = torch.cat([points, torch.tensor([[0, out_of_range, 0, out_of_range], [0, 0, 0, math.nan]], dtype=dtype)])
+    together = kl_and_gradients(beside)
+    assert torch.equal(together[:64], kl_and_gradients(points))
+    assert torch.equal(together[64], torch.zeros(5, dtype=dtype)) and together[65].isnan().sum() == 5
+
+
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_one_prior_sigma_out_of_range_among_many_is_divided_by(sign):
+    points = torch.zeros(64, 4)
+    points[7] = torch.tensor([1e30**sign, 95.0 * sign, 0, 95.0 * sign])
+    kl, *_, by_prior_log_sigma = kl_and_gradients(points)[7].tolist()
+    x2 = (mpf(points[7, 0].item()) * mpmath.exp(-95 * sign)) ** 2
+    assert abs(kl - x2 / 2) <= 4 * 2**-23 * x2 / 2
+    assert abs(by_prior_log_sigma + x2) <= 4 * 2**-23 * x2
+
+
+def test_no_points_have_no_kl():
+    assert kl_and_gradients(torch.zeros(0, 4)).shape == (0, 5)
+
+
+def test_shapes_and_dtypes_are_worked_out_without_data():
+    with FakeTensorMode():
+        loc, log_sigma = torch.empty(3, 1, requires_grad=True), torch.empty(4, requires_grad=True)
+        kl = normal(loc, log_sigma).kl(normal(torch.zeros(4), torch.zeros(4)))
+        by_loc, by_log_sigma = torch.autograd.grad(kl.sum(), (loc, log_sigma))
+    assert (kl.shape, by_loc.shape, by_log_sigma.shape) == ((3, 4), (3, 1), (4,))

@@ -104,6 +104,14 @@ def test_compiled_with_dynamic_shapes_a_block_takes_two_sizes(form):
         torch.testing.assert_close(results[1], results[0], rtol=1e-5, atol=1e-6)
 
 
+def test_compiled_gradient_is_accurate_relative_to_itself_near_equal_scales_and_far():
+    raw = torch.cat([-torch.logspace(-12, 8, 500), torch.logspace(-12, 1.6, 500)]).requires_grad_()
+    others = [torch.zeros(1000) for _ in range(3)]
+    function = lambda raw, *others: call("kl", Exp(), others[0], raw, *others[1:]).sum()  # noqa: E731
+    (gradient,) = torch.autograd.grad(torch.compile(function, fullgraph=True)(raw, *others), raw)
+    torch.testing.assert_close(gradient.double(), torch.expm1(2 * raw.detach().double()), rtol=4 * 2**-23, atol=0)
+
+
 def test_compiled_code_tells_constants_apart():
     compiled = torch.compile(lambda form, *tensors: call("kl", form, *tensors), fullgraph=True)
     arguments = [tensor.float().detach() for tensor in inputs((6,))]
