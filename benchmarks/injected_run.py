@@ -3,15 +3,18 @@
 The fault is put in from outside, through hooks: train.py has no switch for it.
 """
 
+import runpy
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
-import train
 from vdvae.distributed import launched_rank
 from vdvae.train_step import TrainStep
+
+TRAIN = Path(__file__).resolve().parents[1] / "train.py"
 
 
 def bad_input(value: float) -> Callable:
@@ -83,5 +86,5 @@ def _vae(step: TrainStep) -> torch.nn.Module:
 
 if __name__ == "__main__":
     inject(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
-    sys.argv[1:] = sys.argv[4:]
-    sys.exit(train.main())
+    sys.argv = [str(TRAIN), *sys.argv[4:]]
+    runpy.run_path(str(TRAIN), run_name="__main__")
