@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
 
-import torch
 from tqdm import tqdm
 
 from experiments.conv_runs import RULE, Runs, ten_images, train
 from experiments.conv_vae import PIXEL_SCALE, Scales
+from experiments.mlp_vae_options import check_shared_options
 from experiments.results_file import ResultsFile
 from experiments.table2_report import PAPER, write_report
 from stable_params import Exp, ExpLin, NaiveExp, UpBounded
@@ -64,18 +64,9 @@ def missing(args: argparse.Namespace, done: dict) -> Iterator[tuple[tuple[str, s
 
 def check_options(args: argparse.Namespace) -> None:
     """Make the folder --out; ValueError naming an option that cannot be, and what is allowed."""
-    for name, value in vars(args).items():
-        if isinstance(value, int) and value < 1:
-            raise ValueError(f"--{name} is {value}, it must be at least 1")
     if not all(lr > 0 for lr in args.lrs):
         raise ValueError(f"--lrs are {args.lrs}, they must be above 0")
-    try:
-        torch.zeros(1, device=args.device)
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"--device {args.device} cannot be used, cpu always can: {str(error).splitlines()[0]}") from error
-    if Path(args.out).exists() and not Path(args.out).is_dir():
-        raise ValueError(f"--out {args.out} is a file, it must be a folder")
-    Path(args.out).mkdir(parents=True, exist_ok=True)
+    check_shared_options(args)
 
 
 def add_shared_options(parser: argparse.ArgumentParser, steps: int | None, seeds: int, out: str) -> None:
