@@ -1,5 +1,6 @@
 """Faults put into single updates, ranks and logs; benchmarks/faults.py has the long table."""
 
+import contextlib
 import json
 import resource
 
@@ -59,28 +60,32 @@ def test_the_first_error_of_a_rank_is_on_the_screen_and_ends_all(request, tmp_pa
     assert done.returncode not in (0, 2) and told[0] == f"error on rank {rank} of 2: MemoryError: no memory left"
 
 
-@pytest.fixture()
+@contextlib.contextmanager
 def small_disk():
-    """Files may grow to 1000 bytes, as on a disk that is nearly full."""
+    """Files may grow to 1000 bytes, as on a disk that is nearly full; no longer than needed, as it holds for pytest too."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_a_line_for_which_there_is_no_room_is_left_out_whole(tmp_path, small_disk):
+def test_a_line_for_which_there_is_no_room_is_left_out_whole(tmp_path):
     path = tmp_path / "log.jsonl"
-    append_whole(path, b"x" * 899 + b"\n")
-    with pytest.raises(OSError):
-        append_whole(path, b"y" * 199 + b"\n")
-    append_whole(path, b"z" * 49 + b"\n")
+    with small_disk():
+        append_whole(path, b"x" * 899 + b"\n")
+        with pytest.raises(OSError):
+            append_whole(path, b"y" * 199 + b"\n")
+        append_whole(path, b"z" * 49 + b"\n")
     assert path.read_bytes() == b"x" * 899 + b"\n" + b"z" * 49 + b"\n"
 
 
-def test_lost_lines_are_counted_and_told_once(tmp_path, small_disk, capsys):
+def test_lost_lines_are_counted_and_told_once(tmp_path, capsys):
     log = RunLogger(tmp_path)
-    for step in range(40):
-        log.event(step=step, reason="high_grad")
+    with small_disk():
+        for step in range(40):
+            log.event(step=step, reason="high_grad")
     kept = [json.loads(line)["step"] for line in (tmp_path / "events.jsonl").open()]
     assert kept == list(range(len(kept))) and 5 < len(kept) < 40 and log.lost == 40 - len(kept)
     assert capsys.readouterr().err.count("a line of events.jsonl could not be written") == 1
@@ -119,15 +124,15 @@ def test_a_shortened_log_is_told_and_goes_on_in_whole_lines(tmp_path, monkeypatc
 
 
 
-def test_a_checkpoint_for_which_there_is_no_room_leaves_the_older_one_and_no_half_a_file(small_hparams, tmp_path, small_disk):
+def test_a_checkpoint_for_which_there_is_no_room_leaves_the_older_one_and_no_half_a_file(small_hparams, tmp_path):
     """torch.save's own error on a full disk is no OSError."""
     hparams = small_hparams()
     vae = VAE(hparams)
     prefix = tmp_path / "latest"
     prefix.with_name("latest-model.th").write_bytes(b"older")
-    with pytest.raises(OSError, match="latest-model.th.partial"):
+    with small_disk(), pytest.raises(OSError, match="latest-model.th.partial"):
         save_checkpoint(prefix, vae, vae, make_optimizer(hparams, vae.parameters()))
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"latest-model.th": b"older"}
-    with pytest.raises(OSError, match="tensors.pt"):
+    with small_disk(), pytest.raises(OSError, match="tensors.pt"):
         save_state(tmp_path, Position(1, 0, 1, 1, {}, {}, {}, 0.0), {"model": vae.state_dict()})
     assert not list((tmp_path / "state").iterdir())
