@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable
-from functools import cached_property, partial
+from functools import partial
 from typing import Self
 
 import torch
@@ -68,10 +68,13 @@ class RawNormal(Normal):
     def __init__(self, loc: Tensor, raw: Tensor, parameterization: ClosedForm) -> None:
         vars(self).update(loc=loc, raw=raw, parameterization=parameterization)
 
-    @cached_property
+    @property
     def scale(self) -> Scale:
         """The Scale of raw, computed once."""
-        return self.parameterization(self.raw)
+        known = vars(self)  # not cached_property, whose lock torch.compile cannot trace
+        if "known_scale" not in known:
+            known["known_scale"] = self.parameterization(self.raw)
+        return known["known_scale"]
 
     def tempered(self, temperature: float) -> Normal:
         """The same mean with sigma multiplied by `temperature`; ValueError unless that is finite and above 0."""

@@ -44,8 +44,9 @@ class ResidualNormal(Normal):
         """
         if prior is not self.prior:
             return super().kl(prior)
-        zero = torch.zeros((), dtype=self.delta.loc.dtype, device=self.delta.loc.device)
-        kl = self.delta.kl(Normal(zero, Scale(zero + 1, zero)))
+        like = {"dtype": self.delta.loc.dtype, "device": self.delta.loc.device}
+        zero, log_one = torch.zeros((), **like), torch.zeros((), **like)  # torch.compile refuses one tensor in two places
+        kl = self.delta.kl(Normal(zero, Scale(torch.ones((), **like), log_one)))
         return kl.expand(torch.broadcast_shapes(self.loc.shape, self.scale.log_sigma.shape))
 
     def tempered(self, temperature: float) -> Self:

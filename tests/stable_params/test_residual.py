@@ -133,3 +133,15 @@ def test_shapes_that_do_not_broadcast_are_named():
     q, _ = residual(*torch.zeros(4, 2))
     with pytest.raises(ValueError, match=r"prior_loc \(5,\)"):
         q.kl(Normal(torch.zeros(5), Scale(torch.ones(5), torch.zeros(5))))
+
+
+def test_compiled_without_a_graph_break_the_kl_is_the_same():
+    def kl(loc, raw, prior_loc, prior_raw):
+        prior = ExpLin().normal(prior_loc, prior_raw)
+        return ResidualNormal(ExpLin().normal(loc, raw), prior).kl(prior)
+
+    arguments = [torch.randn(50, generator=torch.Generator().manual_seed(n)).requires_grad_() for n in range(4)]
+    results = [function(*arguments) for function in (kl, torch.compile(kl, fullgraph=True))]
+    torch.testing.assert_close(results[1], results[0])
+    ours, theirs = (torch.autograd.grad(result.sum(), arguments[:2]) for result in results)
+    torch.testing.assert_close(theirs, ours)
