@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from tests.vdvae.test_resume import stopping, train
+from tests.vdvae.test_resume import crashing, train
 from vdvae.distributed import StartError
-from vdvae.endings import Stopped
 
 
 def read(folder) -> EventAccumulator:
@@ -32,8 +31,8 @@ def test_it_holds_the_logs_figures_each_step_once(tmp_path, monkeypatch, interru
     flags = ["--tensorboard", "--test_at_end", "--iters_per_images", 6]
     if interrupted:
         with monkeypatch.context() as patch:
-            stopping(patch, 7)
-            with pytest.raises(Stopped):
+            crashing(patch, 9)  # steps 5 and 8 are logged, and taken again from the state at 5
+            with pytest.raises(MemoryError):
                 train(tmp_path, *flags)
     folder = train(tmp_path, *flags, "--resume", "auto")
     events = read(folder)
