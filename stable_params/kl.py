@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from stable_params.elementwise import Formula, Gradients, Needed, elementwise
-from stable_params.numerics import divide_, expm1_minus_x_and_buffers, expm1_of_twice, split_sigma, split_sigma_into
+from stable_params.numerics import expm1_minus_x_and_buffers, expm1_of_twice, split_sigma, split_sigma_into
 
 
 class LogSigma(Protocol):
@@ -77,7 +77,7 @@ class _NormalKL(Formula):
         excess = log_ratio.add_(kl)
         kl.addcmul_(torch.mul(excess, 0.5, out=buffers[0]), excess)
         sigma, rest = split_sigma_into(prior_log_sigma, *buffers)
-        shift = divide_(torch.sub(loc, prior_loc, out=excess), sigma, rest)
+        shift = torch.sub(loc, prior_loc, out=excess).div_(sigma).mul_(rest)
         return kl.addcmul_(torch.mul(shift, 0.5, out=sigma), shift)
 
     def gradients(self, needed: Needed, grad: Tensor, *arguments: Tensor) -> Gradients:
@@ -101,12 +101,12 @@ class _NormalKL(Formula):
         tanh = log_ratio.tanh()
         grad_log_sigma = (grad * tanh).mul_(log_ratio.mul_(2).exp_().add_(1))
         sigma, rest = split_sigma_into(prior_log_sigma, log_ratio, tanh)
-        shift = divide_(loc - prior_loc, sigma, rest)
+        shift = (loc - prior_loc).div_(sigma).mul_(rest)
         grad_shift = grad * shift
         grad_prior_raw = None
         if needed[3]:
             grad_prior_raw = by_prior_raw(torch.addcmul(grad_log_sigma, grad_shift, shift).neg_())
-        grad_loc = divide_(grad_shift, sigma, rest)
+        grad_loc = grad_shift.div_(sigma).mul_(rest)
         return grad_loc, by_raw(grad_log_sigma), -grad_loc, grad_prior_raw
 
 

@@ -54,31 +54,16 @@ def split_sigma(log_sigma: Tensor) -> tuple[Tensor, Tensor]:
     return near.exp(), torch.exp(near - log_sigma)
 
 
-def split_sigma_into(log_sigma: Tensor, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor | None]:
-    """The same in two buffers, without a graph; None for t that is 1 everywhere, where that is cheap to find out."""
+def split_sigma_into(log_sigma: Tensor, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+    """The same in two buffers, without a graph."""
     in_range = _in_range(log_sigma.dtype)
-    if _is_known_to_lie_within(in_range, log_sigma):
-        return torch.exp(log_sigma, out=first), None
     near = torch.clamp(log_sigma, -in_range, in_range, out=first)
     rest = torch.sub(near, log_sigma, out=second).exp_()
     return near.exp_(), rest
 
 
-def divide_(delta: Tensor, sigma: Tensor, rest: Tensor | None) -> Tensor:
-    """delta / (sigma / rest), in delta."""
-    quotient = delta.div_(sigma)
-    return quotient if rest is None else quotient.mul_(rest)
-
-
 def _in_range(dtype: torch.dtype) -> int:
     return math.floor(-math.log(torch.finfo(dtype).tiny))
-
-
-def _is_known_to_lie_within(bound: float, x: Tensor) -> bool:
-    # A device's queue would have to empty first; a compiler or a tensor without data cannot branch on numbers.
-    if torch.compiler.is_compiling() or type(x) is not Tensor or x.device.type != "cpu" or x.numel() == 0:
-        return False
-    return -bound <= x.amin().item() and x.amax().item() <= bound
 
 
 def series_terms(dtype: torch.dtype) -> int:
