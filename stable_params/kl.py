@@ -97,10 +97,8 @@ class _NormalKL(Formula):
         prior_log_sigma, by_prior_raw = self.prior_form.log_sigma_and_gradient(prior_raw)
         log_sigma, by_raw = self.form.log_sigma_and_gradient(raw)
         log_ratio = log_sigma - prior_log_sigma
-        # expm1(2r) as tanh(r) (1 + exp(2r)): on a CPU torch's expm1 costs as much as five such operations.
-        tanh = log_ratio.tanh()
-        grad_log_sigma = (grad * tanh).mul_(log_ratio.mul_(2).exp_().add_(1))
-        sigma, rest = split_sigma_into(prior_log_sigma, log_ratio, tanh)
+        grad_log_sigma = grad * log_ratio.mul_(2).expm1_()
+        sigma, rest = split_sigma_into(prior_log_sigma, log_ratio, torch.empty_like(log_ratio))
         shift = (loc - prior_loc).div_(sigma).mul_(rest)
         grad_shift = grad * shift
         grad_prior_raw = None
