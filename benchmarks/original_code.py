@@ -1,8 +1,9 @@
-"""Runs the model and the training loop of a checkout of openai/vdvae on a CPU; benchmarks/patched_checkout.py calls it.
+"""Runs the model and the training loop of a checkout of openai/vdvae, for benchmarks/patched_checkout.py and train_step.py.
 
     python benchmarks/original_code.py CHECKOUT figures|loop ARGUMENT ...
 
-Prints one JSON object. apex, torchvision and CUDA get stand-ins: AdamW, nothing, and calls that stay on the CPU.
+Prints one JSON object. apex and torchvision get stand-ins, PyTorch's AdamW and nothing; without a GPU so do CUDA's calls,
+which then stay on the CPU.
 """
 
 import argparse
@@ -23,15 +24,15 @@ from torch.utils.data import TensorDataset
 GOLDEN = json.loads((Path(__file__).resolve().parents[1] / "tests/golden/upstream_parity.json").read_text())
 
 
-def install_stand_ins() -> None:
-    """Makes the imports and calls of the original that need a GPU work on a CPU, with one rank."""
-    torch.set_num_threads(1)
+def install_stand_ins(device: str = "cpu") -> None:
+    """Makes the imports of the original work without apex, and on a CPU its calls that need a GPU, with one rank."""
     for name in ("apex", "apex.optimizers", "torchvision", "torchvision.datasets", "torchvision.transforms"):
         sys.modules[name] = types.ModuleType(name)
     sys.modules["apex.optimizers"].FusedAdam = torch.optim.AdamW
     sys.modules["torchvision"].transforms = sys.modules["torchvision.transforms"]
     sys.modules["torchvision.datasets"].ImageFolder = object
-    Tensor.cuda = nn.Module.cuda = lambda self, *_: self
+    if device == "cpu":
+        Tensor.cuda = nn.Module.cuda = lambda self, *_: self
 
 
 def hyperparams(flags: list[str], image_size: int, save_dir: str = "."):
@@ -132,6 +133,7 @@ def main() -> None:
     checkout, what, argument, *flags = sys.argv[1:]
     sys.path[0] = checkout
     install_stand_ins()
+    torch.set_num_threads(1)
     print(json.dumps(figures(argument, flags) if what == "figures" else loop(argument, flags)))
 
 

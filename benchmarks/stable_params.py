@@ -2,15 +2,14 @@
 
 import argparse
 import statistics
-import time
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
-from torch.profiler import ProfilerActivity, profile
 
 from benchmarks import kl_accuracy
 from benchmarks.kl_forms import torch_distributions, vdvae, vdvae_draw
+from benchmarks.measuring import alternating_seconds, peak_bytes, ratios_to
 from stable_params import parse_parameterization
 from vdvae.block_strings import parse_decoder_blocks
 from vdvae.hparams import load_hparams
@@ -83,45 +82,12 @@ def copy_step(blocks: Sequence[Block]) -> None:
             block[4].clone()
 
 
-def seconds(run: Callable[[], None], device: str) -> float:
-    """Wall time of one run, the device's queue included."""
-    if device == "cuda":
-        torch.cuda.synchronize()
-    start = time.perf_counter()
-    run()
-    if device == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
-
-
-def peak_bytes(run: Callable[[], None], device: str) -> int:
-    """Most memory held above what was held before, from the allocator's events on CPU."""
-    if device == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        run()
-        return torch.cuda.max_memory_allocated() - before
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
-        run()
-    events = [e for e in recorded.profiler.kineto_results.events() if e.name() == "[memory]"]
-    held = peak = 0
-    for event in sorted(events, key=lambda e: e.start_ns()):
-        held += event.nbytes()
-        peak = max(peak, held)
-    return peak
-
-
 def measure(runs: dict[str, Callable[[], None]], rounds: int, device: str) -> dict[str, tuple[float, float, float]]:
     """Per run: median over rounds of the time ratio to the first run, median seconds, peak bytes."""
     for run in runs.values():
         run()
-    times = {name: [] for name in runs}
-    for i in range(rounds):
-        order = list(runs) if i % 2 == 0 else list(reversed(runs))
-        for name in order:
-            times[name].append(seconds(runs[name], device))
-    reference = next(iter(times.values()))
-    ratios = {name: statistics.median(a / b for a, b in zip(column, reference)) for name, column in times.items()}
+    times = alternating_seconds(runs, rounds, device)
+    ratios = ratios_to(REFERENCE, times)
     return {name: (ratios[name], statistics.median(times[name]), peak_bytes(runs[name], device)) for name in runs}
 
 

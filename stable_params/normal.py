@@ -43,11 +43,12 @@ class Normal:
         """The draw sigma * eps + loc, differentiable in loc and sigma.
 
         eps is standard-normal noise that broadcasts against loc and sigma; None draws it once from torch's global
-        generator, in the broadcast shape of loc and sigma and the dtype of loc.
+        generator, in the broadcast shape of loc and sigma and the dtype of loc; the strides of loc do not change it.
         """
         raw, _ = self._log_sigma_formula()
         if eps is None:
-            eps = torch.randn_like(self.loc.expand(_broadcast_shape(loc=self.loc, sigma=raw)))
+            like = self.loc.expand(_broadcast_shape(loc=self.loc, sigma=raw))
+            eps = torch.randn_like(like, memory_format=torch.contiguous_format)
         else:
             _broadcast_shape(loc=self.loc, sigma=raw, eps=eps)
         return self._draw(eps)

@@ -1,7 +1,11 @@
 """The bottleneck block that encoder and decoder are made of."""
 
+from typing import Any
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 
 def conv(in_width: int, out_width: int, kernel_size: int) -> nn.Conv2d:
@@ -14,6 +18,19 @@ def conv(in_width: int, out_width: int, kernel_size: int) -> nn.Conv2d:
 def scale_weight(layer: nn.Conv2d, factor: float) -> None:
     """Multiply a layer's initial weight in place."""
     layer.weight.data.mul_(factor)
+
+
+def gelu(x: Tensor) -> Tensor:
+    """GELU in the precision of the convolution that follows: autocast's where it is on, else that of x."""
+    device = x.device.type
+    return F.gelu(x.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else x)
+
+
+def run_block(block: nn.Module, *inputs: Tensor, again: bool) -> Any:
+    """block(*inputs); with `again`, its activations are not kept but computed again in the backward pass."""
+    if again and torch.is_grad_enabled():
+        return checkpoint(block, *inputs, use_reentrant=False)
+    return block(*inputs)
 
 
 class Block(nn.Module):
@@ -35,12 +52,12 @@ class Block(nn.Module):
         self.c4 = conv(middle_width, out_width, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        h = self.after_c1(self.c1(F.gelu(x)))
+        h = self.after_c1(self.c1(gelu(x)))
         h = x + h if self.residual else h
         return h if self.down_rate is None else F.avg_pool2d(h, self.down_rate)
 
     def after_c1(self, h: Tensor) -> Tensor:
         """The block without its first GELU and convolution, residual sum and pooling: `[B, middle_width, res, res]`."""
         for layer in (self.c2, self.c3, self.c4):
-            h = layer(F.gelu(h))
+            h = layer(gelu(h))
         return h

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from stable_params import Normal, Parameterization, ResidualNormal
 from vdvae.block_strings import DecoderBlockSpec, parse_decoder_blocks
-from vdvae.blocks import Block, conv, scale_weight
+from vdvae.blocks import Block, conv, gelu, run_block, scale_weight
 from vdvae.hparams import Hparams
 from vdvae.likelihood import LogisticMixture
 
@@ -57,7 +57,7 @@ class DecoderBlock(nn.Module):
         `bottom_up` `[B, middle, res, res]` is what enc.c1 makes of the encoder's activations, its other half of the input.
         With a residual posterior, `enc` gives it in units of the prior.
         """
-        activated = F.gelu(x)
+        activated = gelu(x)
         of_state = F.conv2d(activated, self.enc.c1.weight[:, : self.width], self.enc.c1.bias)
         posterior_loc, posterior_raw = self.enc.after_c1(of_state + bottom_up).float().chunk(2, dim=1)
         posterior = self.posterior_scale.normal(posterior_loc, posterior_raw)
@@ -70,7 +70,7 @@ class DecoderBlock(nn.Module):
 
     def generate(self, x: Tensor, z: Tensor | None, temperature: float) -> Tensor:
         """New state from `z` `[B, zdim, res, res]`; None draws it from the prior with sigma times `temperature`."""
-        prior, residual = self._prior(F.gelu(x))
+        prior, residual = self._prior(gelu(x))
         if z is None:
             z = prior.tempered(temperature).rsample()
         return self._update(x + residual, z)
@@ -90,7 +90,7 @@ class Decoder(nn.Module):
     def __init__(self, hparams: Hparams):
         super().__init__()
         specs = parse_decoder_blocks(hparams.dec_blocks)
-        self.image_size = hparams.image_size
+        self.image_size, self.checkpoint_blocks = hparams.image_size, hparams.checkpoint_blocks
         self.dec_blocks = nn.ModuleList(DecoderBlock(hparams, spec, len(specs)) for spec in specs)
         biased = sorted({spec.resolution for spec in specs if spec.resolution <= hparams.no_bias_above})
         self.bias_xs = nn.ParameterList(nn.Parameter(torch.zeros(1, hparams.widths[res], res, res)) for res in biased)
@@ -100,10 +100,11 @@ class Decoder(nn.Module):
 
     def forward(self, activations: dict[int, Tensor]) -> tuple[Tensor, list[Latent]]:
         """The encoder's activations to the final state `[B, width, H, W]` and each block's latent, in block order."""
-        states = self._initial_states(activations[self.image_size].shape[0])
+        features = activations[self.image_size]
+        states = self._initial_states(features.shape[0], _memory_format(features))
         latents = []
         for block, bottom_up in zip(self.dec_blocks, self._bottom_up(activations)):
-            x, latent = block(self._enter(block, states), bottom_up)
+            x, latent = run_block(block, self._enter(block, states), bottom_up, again=self.checkpoint_blocks)
             states[block.resolution] = x
             latents.append(latent)
         return self._final(states), latents
@@ -114,7 +115,7 @@ class Decoder(nn.Module):
         parts = {}
         for resolution, blocks in ((resolution, list(blocks)) for resolution, blocks in by_resolution):
             weight = torch.cat([block.enc.c1.weight[:, block.width :] for block in blocks])
-            parts[resolution] = iter(F.conv2d(F.gelu(activations[resolution]), weight).chunk(len(blocks), dim=1))
+            parts[resolution] = iter(F.conv2d(gelu(activations[resolution]), weight).chunk(len(blocks), dim=1))
         return [next(parts[block.resolution]) for block in self.dec_blocks]
 
     def generate(self, n: int, temperature: float = 1.0, latents: Sequence[Tensor | None] = ()) -> Tensor:
@@ -125,14 +126,14 @@ class Decoder(nn.Module):
             states[block.resolution] = block.generate(self._enter(block, states), z, temperature)
         return self._final(states)
 
-    def _initial_states(self, n: int) -> dict[int, Tensor]:
+    def _initial_states(self, n: int, memory_format: torch.memory_format = torch.contiguous_format) -> dict[int, Tensor]:
         """The learned states for a batch of n; zeros at the resolutions without one."""
-        states = {bias.shape[2]: bias.expand(n, -1, -1, -1) for bias in self.bias_xs}
+        states = {bias.shape[2]: bias for bias in self.bias_xs}
         for block in self.dec_blocks:
             if block.resolution not in states:
-                shape = (n, block.width, block.resolution, block.resolution)
-                states[block.resolution] = self.gain.new_zeros(shape)
-        return states
+                states[block.resolution] = self.gain.new_zeros(1, block.width, block.resolution, block.resolution)
+        formatted = {resolution: state.contiguous(memory_format=memory_format) for resolution, state in states.items()}
+        return {resolution: state.expand(n, -1, -1, -1) for resolution, state in formatted.items()}
 
     def _enter(self, block: DecoderBlock, states: dict[int, Tensor]) -> Tensor:
         x = states[block.resolution]
@@ -143,3 +144,8 @@ class Decoder(nn.Module):
 
     def _final(self, states: dict[int, Tensor]) -> Tensor:
         return states[self.image_size] * self.gain + self.bias
+
+
+def _memory_format(x: Tensor) -> torch.memory_format:
+    channels_last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+    return torch.channels_last if channels_last else torch.contiguous_format

@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vdvae.block_strings import parse_encoder_blocks
-from vdvae.blocks import Block, conv, scale_weight
+from vdvae.blocks import Block, conv, run_block, scale_weight
 from vdvae.hparams import Hparams
 
 
@@ -13,7 +13,7 @@ class Encoder(nn.Module):
 
     def __init__(self, hparams: Hparams):
         super().__init__()
-        self.widths = hparams.widths
+        self.widths, self.checkpoint_blocks = hparams.widths, hparams.checkpoint_blocks
         specs = parse_encoder_blocks(hparams.enc_blocks)
         self.in_conv = conv(3, hparams.width, 3)
         self.enc_blocks = nn.ModuleList()
@@ -26,10 +26,10 @@ class Encoder(nn.Module):
 
     def forward(self, images: Tensor) -> dict[int, Tensor]:
         """Input `[B, 3, H, W]` to activations `[B, width[res], res, res]` by resolution, the last block's at each."""
-        x = self.in_conv(images)
+        x = self.in_conv(images).to(images.dtype)  # what blocks add up stays in the images' precision under autocast
         activations = {x.shape[2]: x}
         for block in self.enc_blocks:
-            x = block(x)
+            x = run_block(block, x, again=self.checkpoint_blocks)
             resolution = x.shape[2]
             missing = self.widths[resolution] - x.shape[1]
             x = F.pad(x, (0, 0, 0, 0, 0, missing)) if missing else x

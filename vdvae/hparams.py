@@ -62,6 +62,14 @@ class Hparams:
     num_iters: int | None = setting(None, "stop after this many updates, skipped ones included; none: no limit", 0)
     seed: int = setting(0, "seed of weights, noise and data order", 0)
     device: str | None = setting(None, "cpu or cuda; none: cuda where there is one")
+    # Speed and memory; none of it changes what is computed beyond rounding and the order of the noise
+    precision: str | None = setting(None, "convolutions in fp32, tf32 or bf16; none: bf16 where the device has it, else fp32")
+    compile: bool = setting(False, "compile the blocks with torch.compile, once for each shape")
+    cuda_graphs: bool = setting(False, "record the update once as a CUDA graph and replay it; one rank")
+    checkpoint_blocks: bool = setting(False, "compute each block again in the backward pass: less memory, more time")
+    accumulate_steps: int = setting(1, "parts that a batch of n_batch is worked through in: less memory", 1)
+    compress_gradients: bool = setting(False, "send gradients between ranks in bf16")
+    plain: bool = setting(False, "all that makes training faster off, float32 throughout: what to compare with")
     # Logs, evaluation, files
     desc: str = setting("test", "name of the run: its folder inside save_dir")
     save_dir: str = setting("./saved_models", "folder of all runs")

@@ -14,6 +14,7 @@ CHOICES = {
     "dataset": list(DATASETS),
     "posterior": ["absolute", "residual"],
     "optimizer": ["adamw", "apex"],
+    "precision": [None, "fp32", "tf32", "bf16"],
     "device": [None, "cpu", "cuda"],
     "resume": [None, "must", "auto"],
 }
@@ -37,6 +38,7 @@ def check_settings(hparams: "Hparams") -> None:
     _check_ranges(hparams)
     _check_starts(hparams)
     _check_scales(hparams)
+    _check_speed(hparams)
 
 
 def nearest(word: str, allowed: Iterable[str]) -> str:
@@ -85,3 +87,14 @@ def _check_scales(hparams: "Hparams") -> None:
     if hparams.prior_const1 and hparams.prior_sigma_param:
         raise HparamsError(f"--prior_const1 fixes the prior's scale, so --prior_sigma_param {hparams.prior_sigma_param} "
                            "would do nothing: give one of the two")
+
+
+def _check_speed(hparams: "Hparams") -> None:
+    if hparams.n_batch % hparams.accumulate_steps:
+        raise HparamsError(f"accumulate_steps is {hparams.accumulate_steps}, it must divide n_batch, which is {hparams.n_batch}")
+    faster = {"precision": hparams.precision not in (None, "fp32"), "compile": hparams.compile,
+              "cuda_graphs": hparams.cuda_graphs, "compress_gradients": hparams.compress_gradients}
+    for name in (name for name, on in faster.items() if on and hparams.plain):
+        raise HparamsError(f"--plain turns everything off that makes training faster: leave out --{name}")
+    if hparams.cuda_graphs and hparams.optimizer == "apex":
+        raise HparamsError("--cuda_graphs cannot record apex's FusedAdam, which waits for the host: use --optimizer adamw")

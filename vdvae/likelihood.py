@@ -37,8 +37,9 @@ class LogisticMixture(nn.Module):
         self.out_conv = conv(width, 10 * num_mixtures, 1)
 
     def forward(self, state: Tensor) -> MixtureParams:
-        """Final state `[B, width, H, W]` to the mixture's parameters."""
-        out = self.out_conv(state).float().permute(0, 2, 3, 1)  # [B, H, W, 10 M]
+        """Final state `[B, width, H, W]` to the mixture's parameters, in float32 under autocast too."""
+        with torch.autocast(state.device.type, enabled=False):
+            out = self.out_conv(state.float()).permute(0, 2, 3, 1)  # [B, H, W, 10 M]
         logits, rest = out[..., : self.num_mixtures], out[..., self.num_mixtures :]
         means, log_scales, coeffs = rest.unflatten(-1, (3, 3 * self.num_mixtures)).chunk(3, dim=-1)
         return MixtureParams(logits, means, log_scales.clamp(min=MIN_LOG_SCALE), torch.tanh(coeffs))

@@ -5,6 +5,7 @@ Everything is read from tensors that the step leaves behind anyway, and only aft
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import torch
@@ -39,6 +40,12 @@ class Origin:
     def as_dict(self) -> dict:
         """Field names to values, as in a line of events.jsonl."""
         return asdict(self)
+
+
+def worst_part(elbos: Sequence[Elbo]) -> Elbo:
+    """The part of a batch that an event is put down to: the first whose loss is not finite, else that of largest loss."""
+    losses = [elbo.negative_elbo.item() for elbo in elbos]
+    return elbos[max(range(len(losses)), key=lambda i: losses[i] if math.isfinite(losses[i]) else math.inf)]
 
 
 def locate_loss(elbo: Elbo) -> Origin:

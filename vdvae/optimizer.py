@@ -23,7 +23,7 @@ def make_optimizer(hparams: Hparams, parameters: Iterable[Tensor]) -> torch.opti
     settings = {"lr": hparams.lr, "betas": (hparams.adam_beta1, hparams.adam_beta2), "eps": EPS,
                 "weight_decay": hparams.wd}
     if hparams.optimizer == "adamw":
-        return torch.optim.AdamW(parameters, fused=True, **settings)
+        return torch.optim.AdamW(parameters, fused=True, capturable=hparams.cuda_graphs, **settings)
     try:
         from apex.optimizers import FusedAdam
     except ImportError as error:
@@ -32,7 +32,7 @@ def make_optimizer(hparams: Hparams, parameters: Iterable[Tensor]) -> torch.opti
     return FusedAdam(parameters, **settings)
 
 
-def step_unless(optimizer: torch.optim.Optimizer, skip: Tensor, lr: float) -> None:
+def step_unless(optimizer: torch.optim.Optimizer, skip: Tensor, lr: float | Tensor) -> None:
     """One update at rate `lr`; where `skip` (bool scalar on the device) holds, nothing changes.
 
     AdamW reads `skip` on the device. apex's FusedAdam cannot, so the host waits for it there.
@@ -53,7 +53,7 @@ def optimizer_file(optimizer: torch.optim.Optimizer) -> dict:
     group = saved["param_groups"][0]
     step = max(steps, default=group.get("step", 0))
     state = {index: {"step": torch.tensor(float(step)), **entry} for index, entry in saved["state"].items()}
-    return {"state": state, "param_groups": [{"bias_correction": True, **group, "step": step}]}
+    return {"state": state, "param_groups": [{"bias_correction": True, **group, "lr": float(group["lr"]), "step": step}]}
 
 
 def load_optimizer_file(optimizer: torch.optim.Optimizer, saved: dict) -> None:

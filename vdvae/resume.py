@@ -19,6 +19,7 @@ from vdvae.train_window import Counters, TrainWindow
 LOGS = (LOG_FILE, TEXT_FILE, EVENTS_FILE)
 FREE = {  # settings that may differ when a run goes on: how long, how it reports, where it runs
     *("num_epochs", "num_iters", "max_consecutive_skips", "num_workers", "device", "port", "data_root"),
+    *("precision", "compile", "cuda_graphs", "checkpoint_blocks", "accumulate_steps", "compress_gradients", "plain"),
     *("iters_per_print", "iters_per_images", "iters_per_save", "iters_per_ckpt", "epochs_per_eval"),
     *("num_images_visualize", "num_variables_visualize", "num_temperatures_visualize"),
     *("desc", "save_dir", "hps", "resume", "tensorboard", "test_at_end", "test_eval", "importance_samples"),

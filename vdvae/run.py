@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from vdvae.acceleration import set_float32_precision, settled
 from vdvae.datasets import load_splits
 from vdvae.distributed import World
 from vdvae.evaluate import evaluate
@@ -19,6 +20,8 @@ from vdvae.trainer import Trainer
 
 def run(hparams: Hparams, world: World) -> None:
     """Train, or with test_eval score the test images; raises StartError before any work if the input cannot be used."""
+    hparams = world.agree(lambda: settled(hparams, world.device, world.size))
+    set_float32_precision(hparams)
     if hparams.test_eval:
         _test(hparams, world)
     else:

@@ -8,15 +8,18 @@ from contextlib import contextmanager
 
 import torch
 
+from vdvae.acceleration import described, memory_format
 from vdvae.checkpoint import save_checkpoint
+from vdvae.compilation import compile_parts
 from vdvae.datasets import Splits
 from vdvae.datasets.images import ImageSet
 from vdvae.distributed import World, share_gradients
 from vdvae.endings import NotSaved, SkipStreak, Stopped, Stuck
 from vdvae.evaluate import evaluate
+from vdvae.graphed_step import CudaGraph, GraphedStep
 from vdvae.hparams import Hparams
 from vdvae.loader import TrainLoader
-from vdvae.locate import Origin, locate_high_gradient, locate_loss, locate_nan_gradient
+from vdvae.locate import Origin, locate_high_gradient, locate_loss, locate_nan_gradient, worst_part
 from vdvae.log import FINISHED_FILE, RunLogger
 from vdvae.optimizer import learning_rate
 from vdvae.preprocess import Preprocess
@@ -40,7 +43,8 @@ class Trainer:
     def __init__(self, hparams: Hparams, splits: Splits, state: TrainingState, log: RunLogger, world: World):
         self.hparams, self.splits, self.state = hparams, splits, state
         self.log, self.folder, self.world = log, log.folder, world
-        self.preprocess = Preprocess(hparams.dataset_spec)
+        self.preprocess = Preprocess(hparams.dataset_spec)  # of what is scored and drawn, in float32
+        self.preprocess_training = Preprocess(hparams.dataset_spec, memory_format(hparams))
         self.loader = TrainLoader(splits.train, hparams, world)
         self.names = [name for name, _ in state.vae.named_parameters()]
         self.window = TrainWindow()
@@ -65,13 +69,11 @@ class Trainer:
 
         Raises Stopped after a signal, Stuck after max_consecutive_skips, NotSaved when the last save failed.
         """
-        model = share_gradients(self.state.vae, self.world)
-        self.train_step = TrainStep(model, self.state.average, self.state.optimizer, self.hparams, self.world,
-                                    self.state.penalty)
+        self.train_step = self._make_step()
         self.stop = stop
         if self.noise is None:
             seed_noise(self.hparams.seed, self.world)
-        for message in self.messages:
+        for message in (*self.messages, described(self.hparams)):
             self.log(message)
         self.progress = Progress(self.state.iteration, self._last_iteration(), self.world.is_main)
         for epoch in range(self.state.epoch, self.hparams.num_epochs):
@@ -81,6 +83,13 @@ class Trainer:
             if epoch % self.hparams.epochs_per_eval == 0:
                 self._evaluate()
         self._finish()
+
+    def _make_step(self) -> TrainStep | GraphedStep:
+        if self.hparams.compile:
+            compile_parts(self.state.vae)
+        model = share_gradients(self.state.vae, self.world, self.hparams.compress_gradients)
+        step = TrainStep(model, self.state.average, self.state.optimizer, self.hparams, self.world, self.state.penalty)
+        return GraphedStep(step, CudaGraph) if self.hparams.cuda_graphs else step
 
     def _epoch(self, epoch: int) -> None:
         """What is left of one epoch."""
@@ -120,7 +129,7 @@ class Trainer:
         """One update; the report read here is the one of the update before."""
         iteration, hparams = self.state.iteration, self.hparams
         lr = learning_rate(hparams, iteration)
-        batch = self.preprocess(images.to(self.world.device, non_blocking=True))
+        batch = self.preprocess_training(images.to(self.world.device, non_blocking=True))
         result = self.train_step(batch.input, batch.target, lr, self.stop.name is not None)
         previous, self.pending = self.pending, PendingReport(result, iteration, self.state.epoch, lr)
         self._digest(previous)
@@ -242,8 +251,9 @@ class Trainer:
 
 
 def _locate(reason: str, pending: PendingReport, names: list[str]) -> Origin:
+    elbo = worst_part(pending.result.elbos)
     if reason in ("rate_nan", "distortion_nan"):
-        return locate_loss(pending.result.elbo)
+        return locate_loss(elbo)
     if reason == "grad_nan":
-        return locate_nan_gradient(pending.result.elbo, names, pending.result.grad_norms)
-    return locate_high_gradient(pending.result.elbo)
+        return locate_nan_gradient(elbo, names, pending.result.grad_norms)
+    return locate_high_gradient(elbo)

@@ -1,7 +1,7 @@
 """The very deep VAE: encoder, decoder and objective."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,11 @@ class Elbo:
     kl_per_block: Tensor  # [L, B], nats
     latents: tuple[Latent, ...]  # one per decoder block, without graph
     encoding: Tensor  # [B, width, res, res], the encoder's lowest activations, without graph
+
+    def detach(self) -> "Elbo":
+        """The same tensors without their graph; nothing is copied."""
+        names = ("negative_elbo", "distortion", "rate", "kl_per_block")
+        return replace(self, **{name: getattr(self, name).detach() for name in names})
 
 
 class VAE(nn.Module):

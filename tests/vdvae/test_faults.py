@@ -41,7 +41,7 @@ def test_what_is_not_finite_is_skipped_counted_and_located(small_hparams, small_
     reasons, origin, block = EXPECTED[fault]
     assert set(PendingReport(result, 0, 0, 1e-3).read().reasons) == reasons
     names = [name for name, _ in vae.named_parameters()]
-    found = locate_nan_gradient(result.elbo, names, result.grad_norms) if reasons == {"grad_nan"} else locate_loss(result.elbo)
+    found = locate_nan_gradient(result.elbos[0], names, result.grad_norms) if reasons == {"grad_nan"} else locate_loss(result.elbos[0])
     assert (found.origin, found.block) == (origin, block)
     assert all(torch.equal(old, now) for old, now in zip(before, vae.parameters()))
 

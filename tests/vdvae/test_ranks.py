@@ -52,6 +52,19 @@ def test_two_ranks_under_torchrun_train_as_one(alone, run_torchrun, tmp_path):
     assert_same_training(alone, started(run_torchrun(2, PROGRAM, tmp_path), tmp_path))
 
 
+@pytest.mark.parametrize("flags", [("--n_batch", 2, "--accumulate_steps", 2), ("--checkpoint_blocks",)], ids=lambda flags: flags[-2] if len(flags) > 1 else flags[0])
+def test_less_memory_trains_the_same(alone, run_mpi, tmp_path, flags):
+    assert_same_training(alone, started(run_mpi(2, PROGRAM, tmp_path, *flags), tmp_path))
+
+
+def test_compressed_gradients_are_the_same_on_all_ranks_and_near_the_whole_ones(alone, run_mpi, tmp_path):
+    ranks = started(run_mpi(2, PROGRAM, tmp_path, "--compress_gradients"), tmp_path)
+    assert torch.equal(ranks[0]["weights"][3], ranks[1]["weights"][3])
+    for mine, both in zip(alone["reports"], ranks[0]["reports"]):
+        assert both["grad_norm"] == pytest.approx(mine["grad_norm"], rel=2**-7)  # eight bits, rounded before and after the sum
+    assert ranks[0]["reports"][0]["grad_norm"] != pytest.approx(alone["reports"][0]["grad_norm"], rel=1e-5)
+
+
 def test_mpiexec_without_a_count_starts_one_rank(alone, run_mpi, tmp_path):
     ranks = started(run_mpi(None, PROGRAM, tmp_path), tmp_path)
     assert len(ranks) == 1
@@ -59,7 +72,7 @@ def test_mpiexec_without_a_count_starts_one_rank(alone, run_mpi, tmp_path):
 
 
 def test_nan_on_one_rank_skips_the_update_on_all(run_mpi, tmp_path):
-    ranks = started(run_mpi(2, PROGRAM, tmp_path, 1), tmp_path)
+    ranks = started(run_mpi(2, PROGRAM, tmp_path, "nan_on=1"), tmp_path)
     for rank in ranks:
         assert torch.equal(rank["weights"][2], rank["weights"][1])  # the update with the NaN changed nothing
         assert torch.equal(rank["averages"][2], rank["averages"][1])

@@ -108,8 +108,9 @@ def test_two_ranks_train_as_one(run_python, run_mpi, tmp_path):
     folders = [tmp_path / name for name in ("alone", "two")]
     for folder in folders:
         folder.mkdir()
-    alone = started(run_python(PROGRAM, folders[0], "spectral"), folders[0])[0]
-    assert_same_training(alone, started(run_mpi(2, PROGRAM, folders[1], "spectral"), folders[1]))
+    flags = ("--spectral_reg", 0.3)
+    alone = started(run_python(PROGRAM, folders[0], *flags), folders[0])[0]
+    assert_same_training(alone, started(run_mpi(2, PROGRAM, folders[1], *flags), folders[1]))
 
 
 def test_a_stopped_run_goes_on_to_the_bit_and_tells_the_sum(tmp_path, monkeypatch):

@@ -78,7 +78,7 @@ def test_high_gradient_is_put_down_to_the_block_whose_kl_has_it(small_hparams, s
     step = make_step(small_hparams("--sigma_param", "explin"))
     step.model.decoder.dec_blocks[3].prior.c4.bias.data[4:8] = -10.0  # a narrow prior: the KL is about exp(20)
     result = assert_skipped(step, small_batch, {"high_grad": [0]})
-    origin = locate_high_gradient(result.elbo)
+    origin = locate_high_gradient(result.elbos[0])
     assert (origin.origin, origin.block, origin.resolution, origin.quantity) == ("decoder", 3, 8, "kl_gradient")
     assert origin.prior_log_sigma_max == -10.0
 
@@ -94,20 +94,20 @@ def test_nan_gradient_is_skipped_even_without_a_limit_and_located(small_hparams,
         lambda module, inputs, outputs: (spoil(inputs[0], torch.nan),))
     result = assert_skipped(step, small_batch, {"grad_nan": [0]})
     names = [name for name, _ in step.model.named_parameters()]
-    origin = locate_nan_gradient(result.elbo, names, result.grad_norms)
+    origin = locate_nan_gradient(result.elbos[0], names, result.grad_norms)
     assert (origin.origin, origin.block, origin.resolution) == ("decoder", 2, 4)
 
 
 def test_nan_in_the_input_starts_in_the_encoder(small_hparams, small_batch):
     small_batch.input[1, 0, 3, 3] = torch.nan
     result = assert_skipped(make_step(small_hparams()), small_batch, {"rate_nan": [0], "distortion_nan": [0]})
-    assert locate_loss(result.elbo).origin == "encoder"
+    assert locate_loss(result.elbos[0]).origin == "encoder"
 
 
 def test_nan_in_the_target_starts_in_the_likelihood(small_hparams, small_batch):
     small_batch.target[1, 3, 3, 0] = torch.nan
     result = assert_skipped(make_step(small_hparams()), small_batch, {"distortion_nan": [0]})
-    assert locate_loss(result.elbo).origin == "likelihood"
+    assert locate_loss(result.elbos[0]).origin == "likelihood"
 
 
 @pytest.mark.parametrize("block, resolution", [(1, 4), (3, 8)])
@@ -126,7 +126,7 @@ def test_the_originals_kl_blows_up_in_a_block_that_is_named_and_explin_does_not(
     part.z_proj.weight.data.zero_()
     part.prior.c4.bias.data[4:8] = 60.0
     part.enc.c4.bias.data[4:8] = 61.0
-    origin = locate_loss(assert_skipped(step, small_batch, {"rate_nan": [0]}).elbo)
+    origin = locate_loss(assert_skipped(step, small_batch, {"rate_nan": [0]}).elbos[0])
     assert (origin.origin, origin.block, origin.resolution, origin.quantity) == ("decoder", block, resolution, "kl")
     assert origin.prior_log_sigma_min == origin.prior_log_sigma_max == 60.0
     assert 60 < origin.posterior_log_sigma_min <= origin.posterior_log_sigma_max < 62

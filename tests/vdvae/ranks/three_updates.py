@@ -1,4 +1,4 @@
-"""Three updates of a small VDVAE, noise off, on this rank's share of four images: `three_updates.py OUT [nan_rank|spectral]`.
+"""Three updates of a small VDVAE, noise off, on this rank's share of four images: `three_updates.py OUT [nan_on=R] [FLAG ...]`.
 
 Writes OUT/rank-R.pt with the weights before, after each update, the averaged weights and each update's report.
 """
@@ -23,8 +23,8 @@ FLAGS = ["--hps", "cifar10", "--image_size", "8", "--width", "16", "--zdim", "4"
          "--ema_rate", "0.5", "--sigma_param", "explin"]
 
 
-def main(out: Path, extra: str) -> None:
-    hparams = load_hparams([*FLAGS, *(["--spectral_reg", "0.3"] if extra == "spectral" else [])])
+def main(out: Path, nan_rank: int | None, flags: list[str]) -> None:
+    hparams = load_hparams([*FLAGS, *flags])
     torch.randn_like = torch.zeros_like
     with join_world("cpu") as world:
         torch.manual_seed(3)
@@ -32,11 +32,12 @@ def main(out: Path, extra: str) -> None:
         average = average_of(vae)
         images = torch.randint(0, 256, (3, 4, 8, 8, 3), generator=torch.Generator().manual_seed(5), dtype=torch.uint8)
         penalty = SpectralPenalty(vae, hparams.seed) if hparams.spectral_reg else None
-        step = TrainStep(share_gradients(vae, world), average, make_optimizer(hparams, vae.parameters()), hparams, world, penalty)
+        shared = share_gradients(vae, world, hparams.compress_gradients)
+        step = TrainStep(shared, average, make_optimizer(hparams, vae.parameters()), hparams, world, penalty)
         saved = {"weights": [weights(vae)], "averages": [weights(average)], "reports": []}
         for iteration in range(3):
             batch = Preprocess(hparams.dataset_spec)(images[iteration, world.rank :: world.size])
-            if extra == str(world.rank) and iteration == 1:
+            if world.rank == nan_rank and iteration == 1:
                 batch.input[0, 0, 0, 0] = torch.nan
             report = PendingReport(step(*batch, hparams.lr), iteration, 0, hparams.lr).read()
             saved["weights"].append(weights(vae))
@@ -50,4 +51,5 @@ def weights(model: torch.nn.Module) -> torch.Tensor:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else "")
+    spoilt = [int(word.removeprefix("nan_on=")) for word in sys.argv[2:] if word.startswith("nan_on=")]
+    main(Path(sys.argv[1]), next(iter(spoilt), None), sys.argv[2 + len(spoilt) :])

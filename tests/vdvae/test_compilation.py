@@ -1,0 +1,40 @@
+"""Compiled parts compute what the plain ones do, for the same noise, and are made once for each shape."""
+
+import pytest
+import torch
+
+from vdvae.compilation import compile_parts
+from vdvae.distributed import World
+from vdvae.ema import average_of
+from vdvae.optimizer import make_optimizer
+from vdvae.train_step import TrainStep
+from vdvae.vae import VAE
+
+
+@pytest.fixture(autouse=True)
+def settings_of_the_compiler(monkeypatch):
+    """compile_parts changes them for the process."""
+    monkeypatch.setattr(torch._inductor.config, "fallback_random", False)
+    monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 8)
+    torch.compiler.reset()
+
+
+def test_compiled_updates_are_the_plain_ones_to_rounding(small_hparams, small_batch):
+    hparams = small_hparams("--sigma_param", "explin", "--dec_blocks", "8x3", "--enc_blocks", "8x2", "--no_bias_above", 0)
+    figures, names = [], []
+    for compiled in (False, True):
+        torch.manual_seed(0)
+        vae = VAE(hparams)
+        average = average_of(vae)
+        if compiled:
+            torch._dynamo.utils.counters.clear()
+            compile_parts(vae)
+        step = TrainStep(vae, average, make_optimizer(hparams, vae.parameters()), hparams, World())
+        torch.manual_seed(1)
+        results = [step(*small_batch, 1e-3) for _ in range(3)]
+        figures.append(torch.stack([torch.cat([result.losses[0], result.grad_norm[None]]) for result in results]))
+        names.append(list(vae.state_dict()))
+    torch.testing.assert_close(figures[1], figures[0], rtol=1e-4, atol=0)
+    assert names[0] == names[1]
+    # Six parts, four graphs: encoder block, decoder block on an initial state and on a later one, likelihood.
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 4
