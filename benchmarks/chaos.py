@@ -86,7 +86,7 @@ def end(folder: Path) -> tuple[dict, list]:
     logs = [run / name for name in ("log.jsonl", "events.jsonl") if (run / name).exists()]
     records = [json.loads(line) for log in logs for line in log.open()]
     kept = [record for record in records if record.get("type") == "train_loss" or "reason" in record]
-    return tensors, [{k: v for k, v in record.items() if k not in ("time", "iter_time")} for record in kept]
+    return tensors, [{k: v for k, v in record.items() if k not in ("time", "iter_time", "data_time")} for record in kept]
 
 
 def main(arguments: list[str] | None = None) -> int:

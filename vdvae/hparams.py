@@ -44,7 +44,7 @@ class Hparams:
     dataset: str = setting("cifar10", f"one of {', '.join(DATASETS)}")
     data_root: str = setting("./", "folder that holds the data set")
     image_size: int | None = setting(None, "height and width of the images; none: the data set's", 1)
-    num_workers: int | None = setting(None, "loader processes of each rank; none: 2 for image files, 0 for arrays", 0)
+    num_workers: int | None = setting(None, "loader processes of each rank; none: 2 for image files, and on a GPU for arrays above 2 GB", 0)
     # Training
     n_batch: int = setting(32, "images per rank and update", 1)
     lr: float = setting(1.5e-4, "learning rate after the warm-up", 0)

@@ -6,11 +6,12 @@ from itertools import islice
 import torch
 from torch.utils.data import DataLoader, DistributedSampler
 
-from vdvae.datasets.images import ImageSet
+from vdvae.datasets.images import ArrayImages, ImageSet
 from vdvae.distributed import World
 from vdvae.hparams import Hparams
+from vdvae.resident import ResidentImages, can_reside
 
-FILE_WORKERS = 2  # per rank, where images are decoded from files
+FILE_WORKERS = 2  # per rank, where images are read from files
 
 
 class TrainLoader:
@@ -18,8 +19,10 @@ class TrainLoader:
 
     All ranks walk through one permutation of the images, given by seed and epoch, in strides of the number of ranks, so
     the global batches do not depend on how many ranks share them. The incomplete batch at the end is left out.
-    Raises ValueError when the images do not fill one batch of all ranks, and for num_workers with a set that is an array:
-    each loader process would get a copy of it.
+    A set that can reside stays on the device; a larger array that is mapped from a file, and files that are decoded, are
+    read by loader processes into pinned memory.
+    Raises ValueError when the images do not fill one batch of all ranks, and for num_workers with a set that resides or is
+    an array in memory: each loader process would get a copy of it.
     """
 
     def __init__(self, images: ImageSet, hparams: Hparams, world: World):
@@ -27,25 +30,32 @@ class TrainLoader:
             raise ValueError(f"n_batch {hparams.n_batch} on {world.size} ranks needs {hparams.n_batch * world.size} training "
                              f"images at least, {hparams.dataset} has {len(images)}")
         self.sampler = _Sampler(images, world.size, world.rank, seed=hparams.seed, drop_last=True)
-        workers = hparams.num_workers
-        if workers and not images.decodes:
-            raise ValueError(f"num_workers is {workers}, but {hparams.dataset} is an array, read faster without loader "
-                             "processes: leave it out")
-        if workers is None:
-            workers = FILE_WORKERS if images.decodes else 0
-        self.loader = DataLoader(
-            images, hparams.n_batch, sampler=self.sampler, drop_last=True, collate_fn=_same, num_workers=workers,
-            pin_memory=world.device.type == "cuda", persistent_workers=workers > 0,
-            multiprocessing_context="spawn" if workers else None,  # a fork would copy the state of MPI and CUDA
-        )
-
-        self.steps_per_epoch = len(self.loader)
+        self.n_batch = hparams.n_batch
+        self.steps_per_epoch = len(self.sampler) // self.n_batch
+        from_files = images.decodes or (isinstance(images, ArrayImages) and images.is_mapped and not can_reside(images))
+        if hparams.num_workers and not from_files:
+            raise ValueError(f"num_workers is {hparams.num_workers}, but {hparams.dataset} is an array in memory, read faster "
+                             "without loader processes: leave it out")
+        self.resident = ResidentImages(images, world.device) if can_reside(images) else None
+        self.loader = None if self.resident else _make_loader(images, self.sampler, hparams, world, from_files)
 
     def epoch(self, number: int, first: int = 0) -> Iterator[torch.Tensor]:
         """The `steps_per_epoch` batches of one epoch, without the `first` ones of them, which are not loaded."""
         self.sampler.set_epoch(number)
-        self.sampler.left_out = first * self.loader.batch_size
-        return iter(self.loader)
+        self.sampler.left_out = first * self.n_batch
+        return self.resident.batches(list(self.sampler), self.n_batch) if self.resident else iter(self.loader)
+
+
+def _make_loader(images: ImageSet, sampler: "_Sampler", hparams: Hparams, world: World, from_files: bool) -> DataLoader:
+    on_cuda = world.device.type == "cuda"
+    workers = hparams.num_workers
+    if workers is None:  # a CPU maps as fast itself, and needs its cores for training
+        workers = FILE_WORKERS if images.decodes or (from_files and on_cuda) else 0
+    return DataLoader(
+        images, hparams.n_batch, sampler=sampler, drop_last=True, collate_fn=_same, num_workers=workers,
+        pin_memory=on_cuda, persistent_workers=workers > 0,
+        multiprocessing_context="spawn" if workers else None,  # a fork would copy the state of MPI and CUDA
+    )
 
 
 class _Sampler(DistributedSampler):

@@ -45,7 +45,7 @@ def capture(
 ) -> tuple[Position, dict]:
     """All that the next update depends on; `noises` are every rank's noise_state, in rank order."""
     values = {field.name: getattr(hparams, field.name) for field in fields(hparams)}
-    reports = {"reports": [asdict(report) for report in window.reports], "seconds": window.seconds}
+    reports = {"reports": [asdict(report) for report in window.reports], "seconds": window.seconds, "waits": window.waits}
     sizes = {name: (folder / name).stat().st_size for name in LOGS if (folder / name).exists()}
     position = Position(state.iteration, state.epoch, state.step_in_epoch, len(noises), values, asdict(state.counters),
                         reports, seconds, state.first_iteration, state.consecutive_skips, sizes)
@@ -78,7 +78,7 @@ def restore(state: TrainingState, window: TrainWindow, position: Position, tenso
     state.first_iteration, state.consecutive_skips = position.first_iteration, position.consecutive_skips
     state.counters = Counters(**position.counters)
     window.reports = [StepReport(**report) for report in position.window["reports"]]
-    window.seconds = position.window["seconds"]
+    window.seconds, window.waits = position.window["seconds"], position.window["waits"]
 
 
 def rewind_logs(folder: Path, sizes: dict) -> None:

@@ -39,11 +39,13 @@ class TrainWindow:
     def __init__(self):
         self.reports: list[StepReport] = []
         self.seconds: list[float] = []
+        self.waits: list[float] = []
 
-    def add(self, report: StepReport, seconds: float) -> None:
-        """Take in one update that took `seconds`."""
+    def add(self, report: StepReport, seconds: float, waited: float) -> None:
+        """Take in one update that took `seconds`, of which it `waited` for its batch."""
         self.reports.append(report)
         self.seconds.append(seconds)
+        self.waits.append(waited)
 
     def summary(self) -> dict:
         """Keys of a train line: means of the losses, counts, the largest finite gradient norm; then the window is empty.
@@ -64,10 +66,10 @@ class TrainWindow:
             "rate": _mean([report.mean("rate") for report in self.reports]),
             "grad_norm": max(norms, default=0.0),
             **{name: getattr(counts, name) for name in (*(f"{reason}s" for reason in REASONS), "skipped_updates")},
-            "iter_time": _mean(self.seconds),
+            "iter_time": _mean(self.seconds), "data_time": _mean(self.waits),
             **({} if last.spectral_norms is None else {"spectral_norms": last.spectral_norms}),
         }
-        self.reports, self.seconds = [], []
+        self.reports, self.seconds, self.waits = [], [], []
         return record
 
 

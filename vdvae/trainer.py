@@ -50,7 +50,7 @@ class Trainer:
         self.window = TrainWindow()
         self.pending: PendingReport | None = None
         self.last_time = self.start_time = time.perf_counter()
-        self.seconds_before = 0.0
+        self.seconds_before = self.waited = 0.0
         self.noise: list | None = None  # to take up once the data are on their way
         self.messages: list[str] = []
         self.streak, self.asked_to_stop, self.not_saved = SkipStreak(), False, ""
@@ -99,11 +99,21 @@ class Trainer:
         if self.noise is not None:
             restore_noise(self.noise, self.world)
             self.noise = None
-        for images in batches:
+        for images in self._waiting(batches):
             if self._is_done():
                 return
             self._update(images)
             self._end_early()
+
+    def _waiting(self, batches: Iterator[torch.Tensor]) -> Iterator[torch.Tensor]:
+        """The batches, with the time that each is waited for."""
+        while True:
+            start = time.perf_counter()
+            images = next(batches, None)
+            self.waited += time.perf_counter() - start
+            if images is None:
+                return
+            yield images
 
     def _end_early(self) -> None:
         if self.asked_to_stop:
@@ -148,8 +158,8 @@ class Trainer:
             return
         report = pending.read()
         now = time.perf_counter()
-        self.window.add(report, now - self.last_time)
-        self.last_time = now
+        self.window.add(report, now - self.last_time, self.waited)
+        self.last_time, self.waited = now, 0.0
         self.state.counters.add(report)
         self.progress.show(report, self.state.counters)
         self.asked_to_stop |= report.stop

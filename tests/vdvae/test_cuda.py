@@ -1,10 +1,15 @@
 """The same training on a GPU: run with `python -m pytest tests -m cuda`."""
 
+import numpy as np
 import pytest
 import torch
 
+from vdvae.compilation import compile_parts
+from vdvae.datasets.images import ArrayImages
 from vdvae.distributed import World
 from vdvae.ema import average_of
+from vdvae.graphed_step import CudaGraph, GraphedStep
+from vdvae.loader import TrainLoader
 from vdvae.optimizer import make_optimizer
 from vdvae.step_report import PendingReport
 from vdvae.train_step import TrainStep
@@ -54,6 +59,40 @@ def test_no_host_synchronisation_in_a_step(small_hparams, small_batch, threshold
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert pending.read().skipped == (threshold == 1e-6)
+
+
+def test_images_that_stay_on_the_gpu_are_those_of_the_loader(small_hparams, monkeypatch):
+    images = ArrayImages(np.random.default_rng(0).integers(0, 256, (23, 8, 8, 3), dtype=np.uint8), np.arange(2, 23))
+    hparams = small_hparams("--n_batch", 4)
+    resident = list(TrainLoader(images, hparams, GPU).epoch(1))
+    monkeypatch.setattr("vdvae.resident.RESIDENT_BYTES", 0)
+    loaded = list(TrainLoader(images, hparams, GPU).epoch(1))
+    assert all(batch.device.type == "cuda" for batch in resident)
+    assert torch.equal(torch.stack(resident).cpu(), torch.stack(loaded))
+
+
+@pytest.mark.parametrize("flags", [("--precision", "bf16"), ("--precision", "bf16", "--compile")], ids=" ".join)
+def test_bf16_and_compiled_updates_are_near_float32(small_hparams, small_batch, flags):
+    exact, faster = make_step(small_hparams("--sigma_param", "explin"), GPU), make_step(small_hparams("--sigma_param", "explin", *flags), GPU)
+    if faster.hparams.compile:
+        compile_parts(faster.model)
+    for _ in range(3):
+        losses = [step(*on(small_batch, GPU), 1e-3).losses for step in (exact, faster)]
+        torch.testing.assert_close(losses[1], losses[0], rtol=2**-9, atol=0)
+
+
+def test_recorded_updates_are_the_updates(small_hparams, small_batch):
+    hparams = small_hparams("--sigma_param", "explin", "--cuda_graphs")
+    plain, inner = make_step(hparams, GPU), make_step(hparams, GPU)
+    recorded = GraphedStep(inner, CudaGraph)
+    batch = on(small_batch, GPU)
+    for update in range(8):
+        threshold = [float("nan"), 0.0][update != 6]  # the seventh is skipped, in the recording too
+        spoilt = [batch.input + threshold, batch.target]
+        one, other = plain(*spoilt, 1e-3 * update), recorded(*spoilt, 1e-3 * update)
+        torch.testing.assert_close(other.losses, one.losses, rtol=1e-5, atol=0, equal_nan=True)
+        assert other.skip == one.skip == (update == 6)
+    torch.testing.assert_close(list(inner.parameters), list(plain.parameters))
 
 
 def test_a_skipped_update_changes_nothing(small_hparams, small_batch):

@@ -26,7 +26,7 @@ from vdvae.train_step import TrainStep
 
 ROOT = Path(__file__).resolve().parents[2]
 # A threshold that some of the updates exceed: events and skips are part of what must come back.
-FLAGS = [*TINY, "--iters_per_save", "5", "--skip_threshold", "5"]
+FLAGS = [*TINY, "--iters_per_save", "5", "--skip_threshold", "3"]
 
 
 def train(folder: Path, *flags) -> Path:
@@ -73,7 +73,7 @@ def lines(folder: Path, name: str) -> list[dict]:
     """Records without what a clock says; hyper-parameters and messages left out."""
     records = map(json.loads, (folder / name).read_text().splitlines())
     kept = [record for record in records if "type" in record or "reason" in record]
-    clocks = ("time", "iter_time")
+    clocks = ("time", "iter_time", "data_time")
     return [{k: v for k, v in r.items() if k not in clocks} for r in kept if r.get("type") != "hparam"]
 
 

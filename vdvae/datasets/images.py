@@ -1,6 +1,9 @@
 """Sets of uint8 images `[H, W, C]`: the interface and the kind that is an array in memory or on disk."""
 
+import math
 from abc import ABC, abstractmethod
+from mmap import mmap
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -33,8 +36,8 @@ class ImageSet(Dataset, ABC):
 class ArrayImages(ImageSet):
     """Images of a uint8 array `[N, H, W, 3]`, resident or memory-mapped, in the order of `indices` (None: file order).
 
-    The array is referred to, never copied: reading a batch copies that batch alone. A pickled memory map is a full
-    copy, so read these in the training process (`decodes` is False), not in spawned workers.
+    The array is referred to, never copied: reading a batch copies that batch alone. A whole memory map is pickled as its
+    file's name, and opened again where it arrives; any other array is pickled as a full copy.
     Raises TypeError unless array is uint8, ValueError unless it is `[N, H, W, 3]` and every index lies in 0..N-1.
     """
 
@@ -51,6 +54,21 @@ class ArrayImages(ImageSet):
             raise ValueError(f"indices must lie in 0..{len(array) - 1}, got {self.indices.min()}..{self.indices.max()}")
         self.image_shape = tuple(array.shape[1:])
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the images that `indices` selects."""
+        return len(self.indices) * math.prod(self.image_shape)
+
+    @property
+    def is_mapped(self) -> bool:
+        """Whether the array is a whole file, mapped into memory."""
+        return isinstance(self.array, np.memmap) and isinstance(self.array.base, mmap)
+
+    def __reduce__(self):
+        if not self.is_mapped:
+            return super().__reduce__()
+        return _reopened, (self.array.filename, self.array.offset, self.array.shape, self.indices)
+
     def __len__(self) -> int:
         return len(self.indices)
 
@@ -59,3 +77,7 @@ class ArrayImages(ImageSet):
 
     def __getitems__(self, indices: list[int]) -> torch.Tensor:
         return torch.from_numpy(np.asarray(self.array[self.indices[indices]]))
+
+
+def _reopened(path: Path, offset: int, shape: tuple[int, ...], indices: np.ndarray) -> ArrayImages:
+    return ArrayImages(np.memmap(path, np.uint8, "r", offset, shape), indices)

@@ -1,5 +1,7 @@
 """Reading single images and batches of an array, without copying the array."""
 
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -49,6 +51,18 @@ def test_a_memory_map_is_referred_to_and_a_batch_is_read_from_it(tmp_path, write
     batch = images.__getitems__([0, 9])
     np.testing.assert_array_equal(batch.numpy(), numbered(20)[[10, 19]])
     assert type(batch.numpy()) is np.ndarray and batch.numpy().flags.writeable
+
+
+def test_a_memory_map_travels_as_its_files_name_and_nothing_else_does(tmp_path, write_zeros):
+    write_zeros(tmp_path / "images.npy", (20, 64, 64, 3))[:] = numbered(20)[:, :1, :1]
+    whole = np.load(tmp_path / "images.npy", mmap_mode="r")
+    sent = pickle.dumps(ArrayImages(whole, np.arange(10, 20)))
+    assert len(sent) < 1000 < whole.nbytes
+    arrived = pickle.loads(sent)
+    assert isinstance(arrived.array, np.memmap) and arrived.array.mode == "r"
+    assert torch.equal(arrived.__getitems__([0, 9]), ArrayImages(whole).__getitems__([10, 19]))
+    part = ArrayImages(whole[5:])  # its place in the file is not that of its map
+    assert torch.equal(pickle.loads(pickle.dumps(part))[0], part[0])
 
 
 @pytest.mark.parametrize("indices", [None, np.array([3, 1, 4])])
