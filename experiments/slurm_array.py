@@ -102,7 +102,8 @@ pass_on() {{
     [[ -z "$child" ]] || kill -USR1 "$child" 2>/dev/null
 }}
 trap pass_on USR1
-srun --ntasks={ranks} {mpi}--kill-on-bad-exit=1 "${{run[@]}}" &
+# Not --kill-on-bad-exit=1: after a save all ranks end with code {stopped}, and the first would have the others killed.
+srun --ntasks={ranks} {mpi}--kill-on-bad-exit=0 --wait=60 "${{run[@]}}" &
 child=$!
 while :; do
     signalled=""

@@ -23,7 +23,8 @@ def scale_weight(layer: nn.Conv2d, factor: float) -> None:
 def gelu(x: Tensor) -> Tensor:
     """GELU in the precision of the convolution that follows: autocast's where it is on, else that of x."""
     device = x.device.type
-    return F.gelu(x.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else x)
+    rounded = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+    return F.gelu(x.to(torch.get_autocast_dtype(device)) if rounded else x)
 
 
 def run_block(block: nn.Module, *inputs: Tensor, again: bool) -> Any:

@@ -68,7 +68,7 @@ def test_each_index_runs_the_command_that_list_prints(script, fakes):
     for index, command in enumerate(commands):
         process = start(path, fakes, index)
         assert process.wait() == 0, process.stderr.read()
-        assert srun_arguments(fakes) == ["--ntasks=1", "--kill-on-bad-exit=1", *command]
+        assert srun_arguments(fakes) == ["--ntasks=1", "--kill-on-bad-exit=0", "--wait=60", *command]
         assert (fakes / "pwd").read_text().strip() == str(path.parent)
     assert not (fakes / "asked").exists()
 
@@ -85,7 +85,7 @@ def test_header_asks_for_what_the_options_say(script):
     for line in ("ntasks=2", "gpus=4", "time=1-12:00:00", "partition=gpu,long", "signal=B:USR1@300", "requeue",
                  "open-mode=append"):
         assert f"#SBATCH --{line}\n" in text
-    assert "srun --ntasks=2 --mpi=pmix --kill-on-bad-exit=1 " in text
+    assert "srun --ntasks=2 --mpi=pmix --kill-on-bad-exit=0 --wait=60 " in text
 
 
 def test_gpus_are_one_a_rank_and_none_where_none_are_wanted(script):
