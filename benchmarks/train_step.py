@@ -29,10 +29,13 @@ from vdvae.vae import VAE
 PLAIN, ORIGINAL = "plain float32", "original"
 SWITCHES = {  # by device: name to flags
     "cpu": {"bf16": ["--precision", "bf16"], "checkpoint_blocks": ["--plain", "--checkpoint_blocks"],
+            "bf16, checkpoint_blocks": ["--precision", "bf16", "--checkpoint_blocks"],
             "accumulate_steps 2": ["--plain", "--accumulate_steps", "2"]},
     "cuda": {"tf32": ["--precision", "tf32"], "bf16": ["--precision", "bf16"],
              "cuda_graphs": ["--precision", "fp32", "--cuda_graphs"],
-             "checkpoint_blocks": ["--plain", "--checkpoint_blocks"], "accumulate_steps 2": ["--plain", "--accumulate_steps", "2"]},
+             "checkpoint_blocks": ["--plain", "--checkpoint_blocks"],
+             "bf16, checkpoint_blocks": ["--precision", "bf16", "--checkpoint_blocks"],
+             "accumulate_steps 2": ["--plain", "--accumulate_steps", "2"]},
 }
 ALL = {"cpu": ["--precision", "bf16"], "cuda": ["--precision", "bf16", "--cuda_graphs"]}
 SHARED = ("dec_blocks", "enc_blocks", "width", "custom_width_str", "zdim", "num_mixtures", "bottleneck_multiple", "lr", "wd",
@@ -164,7 +167,8 @@ def measure(options: argparse.Namespace, n_batch: int, flops: int, peaks: dict[s
     images = torch.randint(0, 256, (n_batch, hparams.image_size, hparams.image_size, 3), dtype=torch.uint8).to(device)
     print(f"\nBatch {n_batch}")
     if options.only != "scales":
-        contestants = {PLAIN: made("--plain")} | {name: made(*flags) for name, flags in SWITCHES[device].items()}
+        switches = {name: flags for name, flags in SWITCHES[device].items() if n_batch > 1 or "--accumulate_steps" not in flags}
+        contestants = {PLAIN: made("--plain")} | {name: made(*flags) for name, flags in switches.items()}
         if options.compile:
             contestants |= {"compile": made("--precision", "fp32", "--compile"), "all on": made(*ALL[device], "--compile")}
         if options.upstream:

@@ -96,5 +96,7 @@ def _check_speed(hparams: "Hparams") -> None:
               "cuda_graphs": hparams.cuda_graphs, "compress_gradients": hparams.compress_gradients}
     for name in (name for name, on in faster.items() if on and hparams.plain):
         raise HparamsError(f"--plain turns everything off that makes training faster: leave out --{name}")
+    if hparams.cuda_graphs and hparams.checkpoint_blocks:
+        raise HparamsError("--cuda_graphs cannot record the noise that --checkpoint_blocks draws again: leave one of the two out")
     if hparams.cuda_graphs and hparams.optimizer == "apex":
         raise HparamsError("--cuda_graphs cannot record apex's FusedAdam, which waits for the host: use --optimizer adamw")

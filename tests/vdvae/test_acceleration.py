@@ -59,7 +59,8 @@ def test_graphs_are_for_one_rank(small_hparams):
     (("--plain", "--precision", "bf16"), "leave out --precision"), (("--plain", "--compile"), "leave out --compile"),
     (("--plain", "--compress_gradients"), "leave out --compress_gradients"), (("--precision", "fp16"), "precision is 'fp16'"),
     (("--n_batch", 8, "--accumulate_steps", 3), "accumulate_steps is 3, it must divide n_batch, which is 8"),
-    (("--accumulate_steps", 0), "at least 1"), (("--cuda_graphs", "--optimizer", "apex"), "apex")])
+    (("--accumulate_steps", 0), "at least 1"), (("--cuda_graphs", "--checkpoint_blocks"), "leave one of the two out"),
+    (("--cuda_graphs", "--optimizer", "apex"), "apex")])
 def test_flags_that_contradict_each_other_are_refused(small_hparams, flags, told):
     with pytest.raises(HparamsError, match=told):
         small_hparams(*flags)

@@ -142,7 +142,8 @@ class NoReadBack(TorchDispatchMode):
 
 
 @pytest.mark.parametrize("flags", [("--sigma_param", "vanilla"), ("--sigma_param", "explin", "--skip_threshold", 1e-6),
-                                   ("--spectral_reg", 0.1)])
+                                   ("--spectral_reg", 0.1), ("--precision", "bf16"), ("--checkpoint_blocks",),
+                                   ("--n_batch", 4, "--accumulate_steps", 2)])
 def test_the_host_waits_for_nothing_whether_the_update_is_skipped_or_not(small_hparams, small_batch, flags):
     step = make_step(small_hparams(*flags))
     with NoReadBack():
