@@ -1,5 +1,6 @@
 """Time, memory and operators of a callable, and what the machine's multiplications reach."""
 
+import ctypes
 import statistics
 import time
 from collections.abc import Callable
@@ -9,6 +10,14 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
 
 Run = Callable[[], object]
+
+
+def keep_freed_memory() -> None:
+    """Has glibc keep what is freed for what comes next: else luck decides how much of a run's time is page faults."""
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):
+        libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
+        libc.mallopt(-3, 2**25)  # M_MMAP_THRESHOLD, at its largest
 
 
 def seconds(run: Run, device: str) -> float:

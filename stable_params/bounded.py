@@ -1,7 +1,6 @@
 """Scale parameterizations with a bound: UpBounded, DownBounded, Bounded (Dehaene & Brossard 2021, arXiv 2106.13739)."""
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,6 +9,8 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from stable_params.closed_form import ClosedForm
+from stable_params.kl import Factors
+from stable_params.numerics import exp_of_minus_
 from stable_params.parameterization import Parameterization, require_positive
 from stable_params.scale import Scale
 
@@ -30,34 +31,27 @@ class UpBounded(ClosedForm):
     def __post_init__(self) -> None:
         require_positive("omega", self.omega)
 
-    def sigma(self, raw: Tensor) -> Tensor:
-        return raw.clamp(max=0).exp_().add_(_decay(raw).neg_().add_(1)).mul_(self.omega / 2)
+    def factors(self, raw: Tensor) -> Factors:
+        decay = _decay(raw)
+        excess = 1 - decay
+        return Factors(raw.clamp(max=0), excess, decay.div_(excess + 1), self.omega / 2)
+
+    def log_sigma_gradient(self, grad: Tensor, raw: Tensor) -> Tensor:
+        decay = raw.clamp(min=0).neg_().exp_()
+        return grad * (decay / (2 - decay))
+
+    def sigma_and_slope(self, raw: Tensor) -> tuple[Tensor, Tensor]:
+        below, decay = raw.clamp(max=0).exp_(), _decay(raw)
+        slope = (below * decay).mul_(self.omega / 2)
+        return decay.neg_().add_(1).add_(below).mul_(self.omega / 2), slope
 
     def sigma_gradient(self, grad: Tensor, raw: Tensor) -> Tensor:
         return (grad * raw.abs().neg_().exp_()).mul_(self.omega / 2)
 
-    def log_sigma(self, raw: Tensor) -> Tensor:
-        return self._log_sigma(_decay(raw), raw)
-
-    def log_sigma_gradient(self, grad: Tensor, raw: Tensor) -> Tensor:
-        return grad * _log_slope(_decay(raw))
-
-    def log_sigma_and_gradient(self, raw: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-        decay = _decay(raw)
-        slope = _log_slope(decay)
-        return self._log_sigma(decay, raw), slope.mul
-
-    def _log_sigma(self, decay: Tensor, raw: Tensor) -> Tensor:
-        return decay.mul_(-self.omega / 2).add_(self.omega).log_().add_(raw.clamp(max=0))
-
 
 def _decay(raw: Tensor) -> Tensor:
-    """exp(-p) for p > 0, else 1."""
-    return raw.clamp(min=0).neg_().exp_()
-
-
-def _log_slope(decay: Tensor) -> Tensor:
-    return decay / (2 - decay)
+    """exp(-p) for p > 0, else 1, accurate relative to 1."""
+    return exp_of_minus_(raw.clamp(min=0))
 
 
 @dataclass(frozen=True)

@@ -1,46 +1,41 @@
-"""Parameterizations that state their slopes, so that a KL or a draw keeps nothing but the network's output."""
+"""Parameterizations that state their slopes, from which a KL and a draw have their derivatives with their values."""
 
 from abc import abstractmethod
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Sequence
 from typing import Self
 
 import torch
 from torch import Tensor
 
-from stable_params.elementwise import Formula, Gradients, Needed, elementwise
-from stable_params.kl import LogSigma, LogSigmaOf, aligned
+from stable_params.elementwise import Formula, Gradients, Kept, Needed, elementwise
+from stable_params.kl import Factors, LogSigma, LogSigmaOf, aligned
 from stable_params.normal import Normal
 from stable_params.parameterization import Parameterization, require_floating
 from stable_params.scale import Scale
 
 
 class ClosedForm(Parameterization):
-    """sigma and log sigma as elementwise formulas, each with its gradient: `grad` times the slope at raw.
+    """sigma and log sigma as elementwise formulas with their slopes.
 
-    Only raw is kept for the backward pass. `sigma` and `log_sigma` work in place on what they made, so that autograd
-    cannot go through them: to differentiate, call the parameterization. The gradients are differentiable again.
+    `factors` and `sigma_and_slope` work in place on what they made, so that autograd cannot go through them: to
+    differentiate, call the parameterization. The gradients are `grad` times the slope, differentiable again.
     """
 
     @abstractmethod
-    def sigma(self, raw: Tensor) -> Tensor:
-        """sigma, of raw's shape and dtype."""
-
-    @abstractmethod
-    def sigma_gradient(self, grad: Tensor, raw: Tensor) -> Tensor:
-        """grad times sigma's slope."""
-
-    @abstractmethod
-    def log_sigma(self, raw: Tensor) -> Tensor:
-        """log sigma, of raw's shape and dtype."""
+    def factors(self, raw: Tensor) -> Factors:
+        """sigma as a product, with the slope of log sigma."""
 
     @abstractmethod
     def log_sigma_gradient(self, grad: Tensor, raw: Tensor) -> Tensor:
         """grad times log sigma's slope."""
 
-    def log_sigma_and_gradient(self, raw: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-        """log_sigma, and log_sigma_gradient at raw as a function of grad; to override where they share a step."""
-        return self.log_sigma(raw), partial(self.log_sigma_gradient, raw=raw)
+    @abstractmethod
+    def sigma_and_slope(self, raw: Tensor) -> tuple[Tensor, Tensor]:
+        """sigma and its slope, of raw's shape and dtype; one tensor where they are the same."""
+
+    @abstractmethod
+    def sigma_gradient(self, grad: Tensor, raw: Tensor) -> Tensor:
+        """grad times sigma's slope."""
 
     def normal(self, loc: Tensor, raw: Tensor) -> "RawNormal":
         """The normal distribution with mean `loc` and the scale of `raw`; their shapes must broadcast."""
@@ -62,7 +57,8 @@ class ClosedForm(Parameterization):
 class RawNormal(Normal):
     """The Normal of a ClosedForm, which computes sigma and log sigma where and when they are needed, from raw.
 
-    Its `kl` and `rsample` are Normal's in result; no log sigma and no sigma stays in memory for the backward pass.
+    Its `kl` and `rsample` are Normal's in result; for the backward pass they keep raw and their own derivatives, three
+    tensors and one, in place of sigma, log sigma and what lies between.
     """
 
     def __init__(self, loc: Tensor, raw: Tensor, parameterization: ClosedForm) -> None:
@@ -96,7 +92,7 @@ class _Sigma(Formula):
         self.parameterization = parameterization
 
     def value(self, raw: Tensor) -> Tensor:
-        return self.parameterization.sigma(raw)
+        return self.parameterization.sigma_and_slope(raw)[0]
 
     def gradients(self, needed: Needed, grad: Tensor, raw: Tensor) -> Gradients:
         return (self.parameterization.sigma_gradient(grad, raw),)
@@ -106,9 +102,17 @@ class _Draw(Formula):
     def __init__(self, parameterization: ClosedForm) -> None:
         self.parameterization = parameterization
 
-    def value(self, loc: Tensor, raw: Tensor, eps: Tensor) -> Tensor:
-        sigma = self.parameterization.sigma(raw)
-        return sigma.mul_(eps).add_(loc)
+    def value(self, *arguments: Tensor) -> Tensor:
+        return self.value_and_kept(*arguments)[0]
+
+    def value_and_kept(self, loc: Tensor, raw: Tensor, eps: Tensor) -> tuple[Tensor, Kept]:
+        sigma, slope = self.parameterization.sigma_and_slope(raw)
+        spread = sigma * eps
+        return spread + loc, (spread if slope is sigma else slope.mul_(eps),)
+
+    def gradients_from_kept(self, needed: Needed, grad: Tensor, arguments: Sequence[Tensor], kept: Kept) -> Gradients:
+        grad_eps = grad * self.parameterization.sigma_and_slope(arguments[1])[0] if needed[2] else None
+        return grad, grad * kept[0], grad_eps
 
     def gradients(self, needed: Needed, grad: Tensor, loc: Tensor, raw: Tensor, eps: Tensor) -> Gradients:
         grad_raw = self.parameterization.sigma_gradient(grad * eps, raw)

@@ -6,6 +6,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from stable_params.closed_form import ClosedForm
+from stable_params.kl import Factors
 from stable_params.parameterization import Parameterization
 from stable_params.scale import Scale
 
@@ -35,17 +36,18 @@ class Exp(ClosedForm):
 
     name: ClassVar[str] = "exp"
 
-    def sigma(self, raw: Tensor) -> Tensor:
-        return raw.exp()
-
-    def sigma_gradient(self, grad: Tensor, raw: Tensor) -> Tensor:
-        return grad * raw.exp()
-
-    def log_sigma(self, raw: Tensor) -> Tensor:
-        return raw
+    def factors(self, raw: Tensor) -> Factors:
+        return Factors(raw)
 
     def log_sigma_gradient(self, grad: Tensor, raw: Tensor) -> Tensor:
         return grad
+
+    def sigma_and_slope(self, raw: Tensor) -> tuple[Tensor, Tensor]:
+        sigma = raw.exp()
+        return sigma, sigma
+
+    def sigma_gradient(self, grad: Tensor, raw: Tensor) -> Tensor:
+        return grad * raw.exp()
 
     def _scale(self, raw: Tensor) -> Scale:
         return Scale(raw.exp(), raw)
@@ -62,14 +64,16 @@ class ExpLin(ClosedForm):
 
     name: ClassVar[str] = "explin"
 
-    def sigma(self, raw: Tensor) -> Tensor:
-        return raw.clamp(max=0).exp_().add_(raw.clamp(min=0))
-
-    def sigma_gradient(self, grad: Tensor, raw: Tensor) -> Tensor:
-        return grad * raw.clamp(max=0).exp_()
-
-    def log_sigma(self, raw: Tensor) -> Tensor:
-        return raw.clamp(min=0).log1p_().add_(raw.clamp(max=0))
+    def factors(self, raw: Tensor) -> Factors:
+        excess = raw.clamp(min=0)
+        return Factors(raw.clamp(max=0), excess, (excess + 1).reciprocal_(), bounded=False)
 
     def log_sigma_gradient(self, grad: Tensor, raw: Tensor) -> Tensor:
         return grad / raw.clamp(min=0).add_(1)
+
+    def sigma_and_slope(self, raw: Tensor) -> tuple[Tensor, Tensor]:
+        slope = raw.clamp(max=0).exp_()
+        return slope + raw.clamp(min=0), slope
+
+    def sigma_gradient(self, grad: Tensor, raw: Tensor) -> Tensor:
+        return grad * raw.clamp(max=0).exp_()

@@ -1,40 +1,45 @@
 """The KL of two normals, accurate relative to its value, from means and whatever their log sigmas are formulas of."""
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Sequence
 from functools import reduce
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
-from stable_params.elementwise import Formula, Gradients, Needed, elementwise
-from stable_params.numerics import expm1_minus_x_and_buffers, expm1_of_twice, split_sigma, split_sigma_into
+from stable_params.elementwise import Formula, Gradients, Kept, Needed, elementwise
+from stable_params.numerics import expm1, expm1_minus_x_and_expm1, log_quotient, split_sigma, split_sigma_into
+
+
+class Factors(NamedTuple):
+    """sigma as the product unit exp(exponent) (1 + excess), and the slope of log sigma in the raw value."""
+
+    exponent: Tensor
+    excess: Tensor | None = None  # 0 or more; None: 0
+    slope: Tensor | None = None  # None: 1
+    unit: float = 1.0
+    bounded: bool = True  # excess is at most 1
 
 
 class LogSigma(Protocol):
     """log sigma as an elementwise formula of a raw value."""
 
-    def log_sigma(self, raw: Tensor) -> Tensor:
-        """log sigma, of raw's shape and dtype."""
+    def factors(self, raw: Tensor) -> Factors:
+        """sigma and the slope of log sigma, in new tensors but for raw itself; without a graph."""
 
     def log_sigma_gradient(self, grad: Tensor, raw: Tensor) -> Tensor:
-        """`grad` times the derivative at raw, differentiable again."""
-
-    def log_sigma_and_gradient(self, raw: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-        """log_sigma, and log_sigma_gradient at raw as a function of grad, which share what they have in common."""
+        """`grad` times the slope of log sigma, differentiable again."""
 
 
 class Given:
     """The log sigma that is itself the raw value."""
 
-    def log_sigma(self, raw: Tensor) -> Tensor:
-        return raw
+    def factors(self, raw: Tensor) -> Factors:
+        return Factors(raw)
 
     def log_sigma_gradient(self, grad: Tensor, raw: Tensor) -> Tensor:
         return grad
-
-    def log_sigma_and_gradient(self, raw: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-        return raw, lambda grad: grad
 
 
 def normal_kl(
@@ -44,7 +49,8 @@ def normal_kl(
 
     `form` gives log sigma of `raw`, `prior_form` that of `prior_raw`. With r = log sigma - log prior_sigma and
     x = (loc - prior_loc)/prior_sigma it is (expm1(2r) - 2r)/2 + x^2/2; the derivatives are x/prior_sigma, expm1(2r) and
-    their opposites, the last less x^2. The graph keeps the four tensors alone.
+    their opposites, the last less x^2. The graph keeps the four tensors and the first three derivatives by them: where
+    one of these overflows, a gradient of 0 from above makes NaN of it, as in torch's own functions.
     """
     return elementwise(_NormalKL(form, prior_form), *aligned(loc, raw, prior_loc, prior_raw))
 
@@ -56,8 +62,11 @@ class LogSigmaOf(Formula):
         self.form = form
 
     def value(self, raw: Tensor) -> Tensor:
-        log_sigma = self.form.log_sigma(raw)
-        return log_sigma.clone() if log_sigma is raw else log_sigma  # autograd takes no argument for a result
+        factors = self.form.factors(raw)
+        if factors.excess is None:
+            return raw.clone()  # autograd takes no argument for a result
+        log_sigma = factors.excess.log1p_().add_(factors.exponent)
+        return log_sigma.add_(math.log(factors.unit)) if factors.unit != 1 else log_sigma
 
     def gradients(self, needed: Needed, grad: Tensor, raw: Tensor) -> Gradients:
         return (self.form.log_sigma_gradient(grad, raw),)
@@ -69,16 +78,22 @@ class _NormalKL(Formula):
     def __init__(self, form: LogSigma, prior_form: LogSigma) -> None:
         self.form, self.prior_form = form, prior_form
 
-    def value(self, loc: Tensor, raw: Tensor, prior_loc: Tensor, prior_raw: Tensor) -> Tensor:
-        # With e = expm1(r) - r, (expm1(2r) - 2r)/2 = e + (r + e)^2/2. Halved before squaring: exp(2r) overflows sooner.
-        prior_log_sigma = self.prior_form.log_sigma(prior_raw)
-        log_ratio = self.form.log_sigma(raw) - prior_log_sigma
-        kl, *buffers = expm1_minus_x_and_buffers(log_ratio)
-        excess = log_ratio.add_(kl)
-        kl.addcmul_(torch.mul(excess, 0.5, out=buffers[0]), excess)
-        sigma, rest = split_sigma_into(prior_log_sigma, *buffers)
-        shift = torch.sub(loc, prior_loc, out=excess).div_(sigma).mul_(rest)
-        return kl.addcmul_(torch.mul(shift, 0.5, out=sigma), shift)
+    def value(self, *arguments: Tensor) -> Tensor:
+        return self.value_and_kept(*arguments)[0]
+
+    def value_and_kept(self, loc: Tensor, raw: Tensor, prior_loc: Tensor, prior_raw: Tensor) -> tuple[Tensor, Kept]:
+        q, p = self.form.factors(raw), self.prior_form.factors(prior_raw)
+        log_ratio = _log_ratio(q, p)
+        # With u = expm1(r), (expm1(2r) - 2r)/2 is u - r + u^2/2 and expm1(2r) is u (u + 2).
+        kl, growth, *buffers = expm1_minus_x_and_expm1(log_ratio)
+        _add_half_square(kl, growth, buffers[0])
+        by_raw = growth.mul_(torch.add(growth, 2, out=buffers[0]))
+        sigma, rest = _split_sigma(p, *buffers)
+        shift = torch.sub(loc, prior_loc, out=log_ratio).div_(sigma).mul_(rest)
+        by_loc = torch.div(shift, sigma, out=sigma).mul_(rest)
+        _add_half_square(kl, shift, rest)
+        by_prior_raw = torch.addcmul(by_raw, shift, shift, out=shift)
+        return kl, (by_loc, _times(by_raw, q.slope), _times(by_prior_raw, p.slope))
 
     def gradients(self, needed: Needed, grad: Tensor, *arguments: Tensor) -> Gradients:
         loc, raw, prior_loc, prior_raw = arguments
@@ -87,25 +102,44 @@ class _NormalKL(Formula):
         sigma, rest = split_sigma(prior_log_sigma)
         shift = (loc - prior_loc) / sigma * rest
         grad_loc = grad * shift / sigma * rest
-        grad_log_sigma = grad * expm1_of_twice(log_ratio)
+        grad_log_sigma = grad * expm1(2 * log_ratio)
         grad_raw = self.form.log_sigma_gradient(grad_log_sigma, raw)
         grad_prior_log_sigma = -(grad_log_sigma + grad * shift * shift)
         return grad_loc, grad_raw, -grad_loc, self.prior_form.log_sigma_gradient(grad_prior_log_sigma, prior_raw)
 
-    def gradients_without_graph(self, needed: Needed, grad: Tensor, *arguments: Tensor) -> Gradients:
-        loc, raw, prior_loc, prior_raw = arguments
-        prior_log_sigma, by_prior_raw = self.prior_form.log_sigma_and_gradient(prior_raw)
-        log_sigma, by_raw = self.form.log_sigma_and_gradient(raw)
-        log_ratio = log_sigma - prior_log_sigma
-        grad_log_sigma = grad * log_ratio.mul_(2).expm1_()
-        sigma, rest = split_sigma_into(prior_log_sigma, log_ratio, torch.empty_like(log_ratio))
-        shift = (loc - prior_loc).div_(sigma).mul_(rest)
-        grad_shift = grad * shift
-        grad_prior_raw = None
-        if needed[3]:
-            grad_prior_raw = by_prior_raw(torch.addcmul(grad_log_sigma, grad_shift, shift).neg_())
-        grad_loc = grad_shift.div_(sigma).mul_(rest)
-        return grad_loc, by_raw(grad_log_sigma), -grad_loc, grad_prior_raw
+    def gradients_from_kept(self, needed: Needed, grad: Tensor, arguments: Sequence[Tensor], kept: Kept) -> Gradients:
+        by_loc, by_raw, by_prior_raw = kept
+        grad_loc = grad * by_loc
+        grad_prior_raw = (grad * by_prior_raw).neg_() if needed[3] else None
+        return grad_loc, grad * by_raw, -grad_loc, grad_prior_raw
+
+
+def _log_ratio(q: Factors, p: Factors) -> Tensor:
+    """log of q's sigma / p's sigma."""
+    log_ratio = q.exponent - p.exponent
+    if q.excess is not None and p.excess is not None:
+        log_ratio.add_(log_quotient(q.excess, p.excess, q.bounded and p.bounded))
+    elif q.excess is not None:
+        log_ratio.add_(q.excess.log1p())
+    elif p.excess is not None:
+        log_ratio.sub_(p.excess.log1p())
+    return log_ratio if q.unit == p.unit else log_ratio.add_(math.log(q.unit / p.unit))
+
+
+def _split_sigma(factors: Factors, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+    """(s, t) with sigma = s / t, in the buffers, and in place of the excess."""
+    sigma, rest = split_sigma_into(factors.exponent, first, second)
+    if factors.excess is not None:
+        sigma.mul_(factors.excess.add_(1))
+    return sigma.mul_(factors.unit) if factors.unit != 1 else sigma, rest
+
+
+def _add_half_square(kl: Tensor, x: Tensor, buffer: Tensor) -> None:
+    kl.addcmul_(torch.mul(x, 0.5, out=buffer), x)  # halved before it is squared: x^2 overflows sooner
+
+
+def _times(derivative: Tensor, slope: Tensor | None) -> Tensor:
+    return derivative if slope is None else derivative.mul_(slope)
 
 
 def aligned(*tensors: Tensor) -> Sequence[Tensor]:

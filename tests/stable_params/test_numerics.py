@@ -5,7 +5,7 @@ import pytest
 import torch
 from mpmath import mpf
 
-from stable_params.numerics import LEVEL, LOWER, UPPER, expm1_minus_x, series_terms, standardized
+from stable_params.numerics import HIGHEST, LOWER, LOWEST, UPPER, expm1_minus_x, series_terms, standardized
 
 EXPONENTS = torch.linspace(-12, 1.9, 400, dtype=torch.float64)
 
@@ -22,11 +22,14 @@ def true(x):
     return mpmath.expm1(mpf(x)) - mpf(x)
 
 
-def test_ends_are_where_exp_x_minus_x_reaches_the_level():
-    assert [math.exp(end) - end for end in (LOWER, UPPER)] == pytest.approx([LEVEL, LEVEL], abs=3e-16)
-    assert torch.tensor(LEVEL, dtype=torch.float16).item() == LEVEL
+def test_ends_are_logarithms_of_short_numbers_and_nearly_float32():
+    for end, value in ((LOWER, LOWEST), (UPPER, HIGHEST)):
+        assert torch.tensor(value, dtype=torch.float16).item() == value
+        rounded = torch.tensor(end)
+        gap = (torch.nextafter(rounded, rounded * 2) - rounded).abs()
+        assert abs(mpf(rounded.item()) - mpmath.log(value)) < 0.02 * gap.item()
     # The KL of the direct form's first point: half an ULP of exp(x) is at most an ULP of it.
-    assert true(2 * UPPER) / 2 > 0.5 and true(2 * LOWER) / 2 > 0.25 and math.exp(LOWER) < 0.5
+    assert true(2 * UPPER) / 2 > 0.5 and true(2 * LOWER) / 2 > 0.25 and LOWEST < 0.5
 
 
 @pytest.mark.parametrize("dtype, kept", [(torch.float32, 24), (torch.float64, 53)], ids=str)
