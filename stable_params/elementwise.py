@@ -69,7 +69,8 @@ class _Elementwise(Function):
         if grad is None:
             return (None,) * len(ctx.needs_input_grad)
         count = len(ctx.needs_input_grad) - 1
-        arguments, kept = ctx.saved_tensors[:count], ctx.saved_tensors[count:]
+        saved = ctx.saved_tensors  # once: checkpointing hands each of them out once
+        arguments, kept = saved[:count], saved[count:]
         if torch.is_grad_enabled() and not torch.compiler.is_compiling():
             return None, *ctx.formula.gradients(ctx.needs_input_grad[1:], grad, *arguments)
         return None, *ctx.formula.gradients_from_kept(ctx.needs_input_grad[1:], grad, arguments, kept)

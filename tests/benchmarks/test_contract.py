@@ -34,10 +34,14 @@ def numbers(text):
 def test_readme_has_the_table_that_the_program_makes(table, rows):
     written = README.read_text().partition(OPENING)[2].partition(CLOSING)[0]
     assert NUMBER.sub("#", written) == NUMBER.sub("#", table), "run python -m benchmarks.contract --write"
+    # Another processor's exp may differ in its last place, and with it the largest error of a half. Its log1p may keep
+    # the smallest number or take it for 0: then σ is above 0 from half that number on, or from 1.5 times it, where exp
+    # rounds to its double. That moves log σ there, below -100, by ln 3.
+    tolerances = dict.fromkeys(("float16", "bfloat16"), 0.1)
+    tolerances |= dict.fromkeys(("float32", "float64", "where σ underflows"), math.log(3) / 100)
     for flag, cells in cells_of(written).items():
         for heading, cell in cells.items():
-            # Another processor's exp may differ in its last place, and with it the largest error of a half.
-            rel = 0.1 if heading in ("float16", "bfloat16") else 1e-4
+            rel = tolerances.get(heading, 1e-4)
             assert numbers(cell) == pytest.approx(numbers(rows[flag][heading]), rel=rel), (flag, heading)
 
 

@@ -21,10 +21,10 @@ def test_soft_clamp_keeps_log_sigma_between_the_floor_and_the_limit():
 def test_soft_clamp_is_the_identity_of_log_sigma_near_zero_and_dies_far_away():
     raw = torch.tensor([-1e-3, 0.0, 1e-3, 60.0, -60.0], requires_grad=True)
     scale = SoftClamp(5, 0)(raw)
-    # tanh(x) = x - x^3/3: 5 tanh(p/5) is p to a relative (p/5)^2/3, 1.4e-8 here.
-    torch.testing.assert_close(scale.log_sigma[:3], raw[:3], rtol=1.2e-7, atol=0)
+    # tanh(x) = x - x^3/3: 5 tanh(p/5) is p to a relative (p/5)^2/3, 1.4e-8 here, and three roundings of half an ULP.
+    torch.testing.assert_close(scale.log_sigma[:3], raw[:3], rtol=2e-7, atol=0)
     slope = torch.autograd.grad(scale.log_sigma.sum(), raw)[0]
-    torch.testing.assert_close(slope[:3], torch.ones(3), rtol=1.2e-7, atol=0)
+    torch.testing.assert_close(slope[:3], torch.ones(3), rtol=2e-7, atol=0)
     assert slope[3:].tolist() == [0, 0]
 
 

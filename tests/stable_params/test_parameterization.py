@@ -199,10 +199,13 @@ def test_slope_of_log_sigma_is_right(parameterization, dtype, assert_within, ulp
 
 
 @every_case
-def test_sigma_and_log_sigma_never_decrease(parameterization):
-    raw = magnitudes(torch.float64)
-    for field in parameterization(raw):
-        assert (field[1:] >= field[:-1]).all()
+def test_sigma_and_log_sigma_never_decrease(parameterization, ulp):
+    reference, constants = reference_of(parameterization)
+    sigma, log_sigma = parameterization(magnitudes(torch.float64))
+    assert (sigma[1:] >= sigma[:-1]).all()
+    # Where the exact one hardly grows, the rounding of its terms may lower it by an ULP of the largest.
+    unit = reference.log_unit(*constants)
+    assert (log_sigma[1:] >= log_sigma[:-1] - (float(ulp(unit, torch.float64)) if unit else 0)).all()
 
 
 @every_case

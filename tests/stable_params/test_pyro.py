@@ -23,7 +23,7 @@ def stable(loc, log_sigma):
 
 
 def plain(loc, log_sigma):
-    return Normal(loc, log_sigma.exp())
+    return Normal(loc, log_sigma.exp(), validate_args=True)  # torch.compile turns the default off
 
 
 class VAE(torch.nn.Module):
