@@ -14,7 +14,7 @@ from tabulate import tabulate
 TRAIN = Path(__file__).resolve().parent.parent / "train.py"
 N_BATCH, WINDOW, WARM_UP = 8, 5, 10  # images of a rank; updates of a log line; updates that are not counted
 FLAGS = (
-    f"--hps photos32 --device cpu --n_batch {N_BATCH} --iters_per_print {WINDOW} --iters_per_images 1000000 "
+    f"--hps photos32 --device cpu --plain --n_batch {N_BATCH} --iters_per_print {WINDOW} --iters_per_images 1000000 "
     "--iters_per_save 1000000 --num_images_visualize 1 --num_variables_visualize 0 --num_temperatures_visualize 0"
 ).split()
 

@@ -46,6 +46,7 @@ def elementwise(formula: Formula, *arguments: Tensor) -> Tensor:
     """formula.value(*arguments), differentiated by formula.gradients; double backward, forward mode, vmap, compile."""
     if not torch.compiler.is_compiling():
         return _ForwardModeElementwise.apply(formula, *arguments)[0]
+    arguments = [argument.contiguous() for argument in arguments]  # torch.compile wants it of the buffers made like them
     if torch.is_grad_enabled() and any(argument.requires_grad for argument in arguments):
         return _Elementwise.apply(formula, *arguments)[0]
     return formula.value(*arguments)  # torch.compile cannot trace a forward of *arguments where nothing needs a gradient

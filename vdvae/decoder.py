@@ -59,8 +59,7 @@ class DecoderBlock(nn.Module):
         """
         activated = gelu(x)
         of_state = F.conv2d(activated, self.enc.c1.weight[:, : self.width], self.enc.c1.bias)
-        posterior_loc, posterior_raw = self.enc.after_c1(of_state + bottom_up).float().chunk(2, dim=1)
-        posterior = self.posterior_scale.normal(posterior_loc, posterior_raw)
+        posterior = self.posterior_scale.normal(*_loc_and_raw(self.enc.after_c1(of_state + bottom_up)))
         prior, residual = self._prior(activated)
         if self.residual_posterior:
             posterior = ResidualNormal(posterior, prior)
@@ -77,8 +76,7 @@ class DecoderBlock(nn.Module):
 
     def _prior(self, activated: Tensor) -> tuple[Normal, Tensor]:
         out = self.prior.after_c1(self.prior.c1(activated))
-        loc, raw = out[:, : 2 * self.zdim].float().chunk(2, dim=1)
-        return self.prior_scale.normal(loc, raw), out[:, 2 * self.zdim :]
+        return self.prior_scale.normal(*_loc_and_raw(out[:, : 2 * self.zdim])), out[:, 2 * self.zdim :]
 
     def _update(self, x: Tensor, z: Tensor) -> Tensor:
         return self.resnet(x + self.z_proj(z.to(x.dtype)))
@@ -144,6 +142,11 @@ class Decoder(nn.Module):
 
     def _final(self, states: dict[int, Tensor]) -> Tensor:
         return states[self.image_size] * self.gain + self.bias
+
+
+def _loc_and_raw(out: Tensor) -> tuple[Tensor, Tensor]:
+    """The halves of `[B, 2 zdim, res, res]` in float32, channels first: torch.compile wants it of a KL's buffers."""
+    return out.to(torch.float32, memory_format=torch.contiguous_format).chunk(2, dim=1)
 
 
 def _memory_format(x: Tensor) -> torch.memory_format:

@@ -97,6 +97,7 @@ def share_gradients(model: nn.Module, world: World, compress: bool = False) -> n
     """`model` with gradients averaged over the ranks while its backward pass runs; on one rank, `model` itself.
 
     Gradients lie in the buckets that are sent. `compress` sends bfloat16: half the bytes, eight bits of each number.
+    No static_graph: it would wait for a plain tensor among the model's outputs, and share nothing (docs/scaling.md).
     """
     if world.size == 1:
         return model

@@ -40,7 +40,8 @@ class CudaGraph:
         return result
 
     def record(self, work: Callable[[], StepResult]) -> StepResult:
-        with torch.cuda.graph(self.graph, stream=self.stream):
+        # thread_local: the thread that pins the loader's batches may allocate meanwhile.
+        with torch.cuda.graph(self.graph, stream=self.stream, capture_error_mode="thread_local"):
             return work()
 
     def replay(self) -> None:
@@ -50,8 +51,9 @@ class CudaGraph:
 class GraphedStep:
     """A TrainStep that is recorded at its fourth update and replayed from then on, called in the same way.
 
-    Batches must keep the shape of the first. A replay overwrites what the one before left, and an update is looked at one
-    step late, so the results are copies.
+    Every update, the first ones too, reads batch, rate and stop from the same tensors, so that a run that was resumed
+    and warms up anew computes what an undisturbed one does. A replay overwrites what the one before left, and an update
+    is looked at one step late, so the results are copies.
     """
 
     def __init__(self, step: TrainStep, make_graph: Callable[[], Graph]):
@@ -59,23 +61,29 @@ class GraphedStep:
         self.updates = 0
 
     def __call__(self, input: Tensor, target: Tensor, lr: float, stop: bool = False) -> StepResult:
-        """As TrainStep."""
+        """As TrainStep. Raises ValueError for a batch of another shape than the first."""
+        if self.updates == 0:
+            numbers = [torch.zeros((), device=input.device) for _ in ("lr", "stop")]
+            self.inputs = [input.clone(), target.clone(), *numbers]
+        self._fill(input, target, lr, stop)
         self.updates += 1
         if self.updates <= WARM_UP:
-            return self.graph.warm_up(lambda: self.step(input, target, lr, stop))
+            return self.graph.warm_up(self._work)
         if self.updates == WARM_UP + 1:
-            self._record(input, target)
-        for buffer, given in zip(self.inputs, (input, target)):
-            buffer.copy_(given, non_blocking=True)
-        for buffer, number in zip(self.inputs[2:], (lr, stop)):
-            buffer.fill_(number)
+            self.result = self.graph.record(self._work)
         self.graph.replay()
         return _copied(self.result)
 
-    def _record(self, input: Tensor, target: Tensor) -> None:
-        numbers = [torch.zeros((), device=input.device) for _ in ("lr", "stop")]
-        self.inputs = [input.clone(), target.clone(), *numbers]
-        self.result = self.graph.record(lambda: self.step(*self.inputs))
+    def _work(self) -> StepResult:
+        return self.step(*self.inputs)
+
+    def _fill(self, input: Tensor, target: Tensor, lr: float, stop: bool) -> None:
+        for buffer, given in zip(self.inputs, (input, target)):
+            if given.shape != buffer.shape:
+                raise ValueError(f"a recorded update takes batches {list(buffer.shape)}, got {list(given.shape)}")
+            buffer.copy_(given, non_blocking=True)
+        for buffer, number in zip(self.inputs[2:], (lr, stop)):
+            buffer.fill_(number)
 
 
 def _copied(item: Any) -> Any:

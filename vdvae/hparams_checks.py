@@ -95,7 +95,8 @@ def _check_speed(hparams: "Hparams") -> None:
     faster = {"precision": hparams.precision not in (None, "fp32"), "compile": hparams.compile,
               "cuda_graphs": hparams.cuda_graphs, "compress_gradients": hparams.compress_gradients}
     for name in (name for name, on in faster.items() if on and hparams.plain):
-        raise HparamsError(f"--plain turns everything off that makes training faster: leave out --{name}")
+        raise HparamsError(f"{name} is {getattr(hparams, name)}, but --plain turns off all that makes training faster: "
+                           f"leave out --{name} or --plain")
     if hparams.cuda_graphs and hparams.checkpoint_blocks:
         raise HparamsError("--cuda_graphs cannot record the noise that --checkpoint_blocks draws again: leave one of the two out")
     if hparams.cuda_graphs and hparams.optimizer == "apex":

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from vdvae.acceleration import set_float32_precision, settled
+from vdvae.acceleration import allow_tf32, settled
 from vdvae.datasets import load_splits
 from vdvae.distributed import World
 from vdvae.evaluate import evaluate
@@ -21,7 +21,7 @@ from vdvae.trainer import Trainer
 def run(hparams: Hparams, world: World) -> None:
     """Train, or with test_eval score the test images; raises StartError before any work if the input cannot be used."""
     hparams = world.agree(lambda: settled(hparams, world.device, world.size))
-    set_float32_precision(hparams)
+    allow_tf32(False)  # but for training passes that ask for it
     if hparams.test_eval:
         _test(hparams, world)
     else:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from vdvae.acceleration import tf32_in_training
 from vdvae.distributed import World
 from vdvae.ema import update_average
 from vdvae.hparams import Hparams
@@ -67,7 +68,7 @@ class TrainStep:
         elbos = []
         for part in parts:
             shares = self.world.size == 1 or len(elbos) == len(parts) - 1
-            with nullcontext() if shares else self.model.no_sync():
+            with nullcontext() if shares else self.model.no_sync(), tf32_in_training(self.hparams.precision):
                 with torch.autocast(input.device.type, torch.bfloat16, enabled=self.hparams.precision == "bf16"):
                     elbo = self.model(*part)
                 (elbo.negative_elbo / len(parts)).backward()

@@ -104,6 +104,16 @@ def test_compiled_with_dynamic_shapes_a_block_takes_two_sizes(form):
         torch.testing.assert_close(results[1], results[0], rtol=1e-5, atol=1e-6)
 
 
+def test_compiled_halves_of_a_channels_last_output_are_taken_as_they_are():
+    def block(posterior_out, prior_out):
+        posterior = UpBounded(1).normal(*posterior_out.chunk(2, dim=1))
+        return posterior.kl(UpBounded(1).normal(*prior_out.chunk(2, dim=1)))
+
+    outs = [torch.randn(2, 4, 3, 3).contiguous(memory_format=torch.channels_last).requires_grad_() for _ in range(2)]
+    results = [torch.autograd.grad(f(*outs).sum(), outs) for f in (block, torch.compile(block, fullgraph=True))]
+    torch.testing.assert_close(results[1], results[0], rtol=1e-5, atol=1e-6)
+
+
 def test_compiled_gradient_is_accurate_relative_to_itself_near_equal_scales_and_far():
     raw = torch.cat([-torch.logspace(-12, 8, 500), torch.logspace(-12, 1.6, 500)]).requires_grad_()
     others = [torch.zeros(1000) for _ in range(3)]

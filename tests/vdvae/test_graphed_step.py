@@ -76,3 +76,24 @@ def test_recorded_updates_are_the_updates_with_their_rate_batch_and_stop(small_h
         assert torch.allclose(one.elbos[0].latents[0].z, other.elbos[0].latents[0].z, rtol=0, atol=0, equal_nan=True)
     skipped = [PendingReport(result, 0, 0, 0.0).read().skipped for result in results["graphed"]]
     assert skipped == [update == WARM_UP + 2 for update in range(WARM_UP + 4)]
+
+
+def test_a_run_that_goes_on_and_warms_up_anew_computes_what_the_undisturbed_one_does(small_hparams, small_batch):
+    ends = []
+    for stops in ((), (5,)):
+        inner = make_step(small_hparams("--sigma_param", "explin"))
+        torch.manual_seed(1)
+        for update in range(9):
+            if update == 0 or update in stops:
+                graphed = GraphedStep(inner, lambda: ReplayedOnHost(inner))
+            graphed(*small_batch, 1e-3 * (1 + update) / 7)  # a rate that float32 rounds
+        ends.append(trained(inner))
+    assert torch.equal(*ends)
+
+
+def test_a_batch_of_another_shape_is_refused(small_hparams, small_batch):
+    inner = make_step(small_hparams())
+    graphed = GraphedStep(inner, lambda: ReplayedOnHost(inner))
+    graphed(*small_batch, 1e-3)
+    with pytest.raises(ValueError, match=r"takes batches \[4, 3, 8, 8\], got \[1, 3, 8, 8\]"):
+        graphed(small_batch.input[:1], small_batch.target[:1], 1e-3)

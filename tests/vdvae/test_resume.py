@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -112,6 +113,22 @@ def test_a_run_that_began_from_given_files_goes_on_to_the_bit(undisturbed, tmp_p
         train(tmp_path / "parts", *given, "--num_iters", 24)
     monkeypatch.undo()
     assert_same(train(tmp_path / "parts", "--num_iters", 24, "--resume"), whole)
+
+
+@pytest.mark.parametrize("processes", [0, 1])
+def test_a_run_whose_images_are_too_many_to_reside_goes_on_to_the_bit(tmp_path, monkeypatch, processes):
+    monkeypatch.setattr("vdvae.resident.RESIDENT_BYTES", 0)
+    monkeypatch.setattr("vdvae.datasets.imagenet.VALID_IMAGES", 4)
+    generator = np.random.default_rng(0)
+    for part in ("train", "valid"):
+        np.save(tmp_path / f"imagenet32-{part}.npy", generator.integers(0, 256, (14, 32, 32, 3), dtype=np.uint8))
+    flags = ["--dataset", "imagenet32", "--data_root", tmp_path, "--num_workers", processes, "--skip_threshold", 1.3]
+    whole = train(tmp_path / "whole", *flags)
+    with monkeypatch.context() as patch:
+        stopping(patch, 3)
+        with pytest.raises(Stopped, match="at step 5"):
+            train(tmp_path / "parts", *flags)
+    assert_same(train(tmp_path / "parts", *flags, "--resume"), whole)
 
 
 def test_a_run_stopped_again_and_again_goes_on_to_the_bit(undisturbed, tmp_path, monkeypatch):

@@ -52,6 +52,7 @@ def test_log_lines_have_the_originals_keys_and_cover_each_update_once(finished):
     for line in lines:
         assert line["bits_per_dim"] == pytest.approx(line["elbo"] / math.log(2))
         assert line["elbo"] == pytest.approx(line["distortion"] + line["rate"], rel=1e-5)
+        assert 0 <= line["data_time"] < line["iter_time"]
     assert [line["lr"] for line in lines if line["step"] in (0, 5, 11)] == pytest.approx([0, 0.015, 0.03])
     hparams = {line["key"]: line["value"] for line in records(finished / "log.jsonl", "hparam")}
     assert (hparams["sigma_param"], hparams["n_batch"], hparams["mpi_size"]) == ("explin", 4, 1)
@@ -112,6 +113,27 @@ def test_test_eval_scores_the_averaged_weights(finished, tmp_path, capsys):
     (test,) = records(tmp_path / "run" / "log.jsonl", "test_loss")
     assert test["elbo"] == last["elbo"] and test["n_images"] == 10  # the same ten images, the same noise
     assert f"elbo: {test['elbo']:.5f}" in capsys.readouterr().out
+
+
+def test_evaluation_and_saved_weights_are_float32_whatever_trains(tmp_path):
+    folder = train(tmp_path / "a", "--precision", "bf16", "--checkpoint_blocks")
+    files = [torch.load(folder / f"latest-{name}.th", weights_only=True) for name in ("model", "model-ema")]
+    assert {tensor.dtype for file in files for tensor in file.values()} == {torch.float32}
+    train(tmp_path / "b", "--plain", "--test_eval", "--restore_ema_path", folder / "latest-model-ema.th")
+    (test,) = records(tmp_path / "b" / "run" / "log.jsonl", "test_loss")
+    assert test["elbo"] == records(folder / "log.jsonl", "eval_loss")[-1]["elbo"]
+
+
+@pytest.mark.parametrize("flags, said", [
+    (["--plain"], "acceleration: plain, convolutions in fp32"),
+    (["--precision", "bf16", "--accumulate_steps", 2, "--checkpoint_blocks"],
+     "acceleration: convolutions in bf16, channels last, checkpoint_blocks, batches in 2 parts")])
+def test_the_log_says_what_was_on_in_each_session(tmp_path, flags, said):
+    train(tmp_path, *flags, "--num_iters", 1)
+    folder = train(tmp_path, *flags, "--num_iters", 2, "--resume")
+    log = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    assert [line.get("message") for line in log].count(said) == 2
+    assert {line["key"]: line["value"] for line in log if "key" in line}["precision"] in said
 
 
 def test_test_at_end_scores_what_test_eval_would(tmp_path):

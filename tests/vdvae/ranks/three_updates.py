@@ -43,6 +43,7 @@ def main(out: Path, nan_rank: int | None, flags: list[str]) -> None:
             saved["weights"].append(weights(vae))
             saved["averages"].append(weights(average))
             saved["reports"].append({"reasons": report.reasons, "losses": report.losses, "grad_norm": report.grad_norm})
+        saved["gradients_in_buckets"] = all(parameter.grad._is_view() for parameter in vae.parameters())
         torch.save(saved, out / f"rank-{world.rank}.pt")
 
 

@@ -1,0 +1,117 @@
+"""The train step's benchmark on a small model: the rows that it prints, a stand-in for the original among them."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks.train_step import SCALES, main, ours
+from vdvae.hparams import load_hparams
+from vdvae.vae import VAE
+
+SMALL = '''dataset = "cifar10"
+image_size = 8
+width = 16
+zdim = 4
+num_mixtures = 2
+dec_blocks = "1x1,4m1,8m4"
+enc_blocks = "8x1,8d2,4d4,1x1"
+'''
+CHECKOUT = {
+    "hps.py": '''
+class Hyperparams(dict):
+    __getattr__ = dict.__getitem__
+
+def add_vae_arguments(parser):
+    for name in ("hps", "dec_blocks", "enc_blocks", "custom_width_str"):
+        parser.add_argument("--" + name)
+    for name in ("width", "zdim", "num_mixtures"):
+        parser.add_argument("--" + name, type=int)
+    for name in ("bottleneck_multiple", "lr", "wd", "grad_clip", "skip_threshold", "ema_rate", "adam_beta1",
+                 "adam_beta2"):
+        parser.add_argument("--" + name, type=float)
+    return parser
+
+def parse_args_and_update_hparams(values, parser, words):
+    values.update(vars(parser.parse_args(words)))
+''',
+    "vae.py": '''
+from apex.optimizers import FusedAdam
+from torch import nn
+
+class VAE(nn.Module):
+    def __init__(self, values):
+        super().__init__()
+        self.layer = nn.Linear(3, values.width)
+''',
+    "train.py": '''
+def training_step(values, data_input, target, vae, ema_vae, optimizer, iterate):
+    assert data_input.shape == target.shape == (2, 8, 8, 3) and values.width == 16 and values.image_size == 8
+    vae.zero_grad()
+    vae.layer(data_input.cuda()).square().mean().backward()
+    optimizer.step()
+''',
+}
+
+
+@pytest.fixture()
+def small(tmp_path) -> Path:
+    """A set of hyper-parameters."""
+    path = tmp_path / "small.toml"
+    path.write_text(SMALL)
+    return path
+
+
+@pytest.fixture()
+def quick(monkeypatch):
+    monkeypatch.setattr("benchmarks.train_step.peak_flops", lambda dtype, device: 1e12)
+
+
+def rows(printed: str) -> dict[str, list[str]]:
+    """Name to cells of every row that has a name."""
+    cells = [re.split(r"\s*\|\s*", line)[1:-1] for line in printed.splitlines() if line.startswith("| ")]
+    return {name: rest for name, *rest in cells}
+
+
+def test_one_run_prints_the_switches_and_the_parameterizations(small, quick, capsys):
+    main(["--hps", str(small), "--n_batch", "2", "--rounds", "1", "--device", "cpu"])
+    printed = rows(capsys.readouterr().out)
+    names = ["plain float32", "bf16", "checkpoint_blocks", "bf16, checkpoint_blocks", "accumulate_steps 2"]
+    assert list(printed) == ["update", *names, *SCALES]
+    for reference in ("plain float32", "vanilla"):
+        assert printed[reference][1] == printed[reference][3] == "1.00"
+    operators, pointwise = (int(cell.replace(",", "")) for cell in printed["plain float32"][5:])
+    assert 100 < pointwise < operators
+
+
+@pytest.mark.parametrize("only, names", [("scales", list(SCALES)), ("memory", [
+    "plain float32", "bf16", "checkpoint_blocks", "bf16, checkpoint_blocks"])])
+def test_one_table_alone(small, quick, capsys, only, names):
+    main(["--hps", str(small), "--n_batch", "1", "--rounds", "1", "--device", "cpu", "--only", only])
+    assert list(rows(capsys.readouterr().out)) == ["update", *names]
+
+
+def test_memory_is_that_of_an_update_and_of_what_stays(small):
+    hparams = [load_hparams(["--hps", str(small), "--plain", *flags]) for flags in ([], ["--checkpoint_blocks"])]
+    plain, again = (ours(each, torch.zeros(2, 8, 8, 3, dtype=torch.uint8)) for each in hparams)
+    weights = list(VAE(hparams[0]).parameters())
+    size = sum(weight.nbytes for weight in weights)
+    assert plain.kept_bytes == again.kept_bytes == 4 * size + 4 * len(weights)  # weights, averages, two moments, steps
+    assert plain.kept_bytes + size < again.peak_bytes < plain.peak_bytes
+
+
+def test_the_original_is_measured_in_turn_from_a_checkout(small, run_python, tmp_path):
+    for name, text in CHECKOUT.items():
+        (tmp_path / name).write_text(text)
+    done = run_python("-m", "benchmarks.train_step", "--hps", small, "--n_batch", 2, "--rounds", 1, "--device", "cpu",
+                      "--only", "switches", "--upstream", tmp_path)
+    assert done.returncode == 0, done.stderr
+    printed = rows(done.stdout)
+    assert printed["original"][1] == printed["original"][3] == "1.00" and "speed against original" in done.stdout
+
+
+def test_a_folder_that_is_no_checkout_is_refused(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        main(["--upstream", str(tmp_path)])
+    assert f"--upstream {tmp_path}: no vae.py there" in capsys.readouterr().err
