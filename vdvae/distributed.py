@@ -5,6 +5,7 @@ import gc
 import os
 import socket
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -184,6 +185,7 @@ def _mpi_world(device: str | None, port: int) -> Iterator[World]:
         if comm.size > 1:
             traceback.print_exc()
             sys.stderr.flush()
+            time.sleep(1)  # what mpiexec has not read of a rank's output by then is lost
             comm.Abort(1)  # the other ranks would wait for this one in their next collective for ever
         raise
     finally:
