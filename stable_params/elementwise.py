@@ -105,5 +105,5 @@ def _batch_first(size: int, tensor: Tensor, dim: int | None) -> Tensor:
     return tensor.expand(size, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
 
 
-# Function.apply looks at the signature of forward each time; where it is stated, in a tenth of the time.
+# Function.apply looks up the signature of forward each time; stated here, it need not be made anew.
 _Elementwise.forward.__signature__ = inspect.signature(_Elementwise.forward)
