@@ -41,7 +41,7 @@ class UpBounded(ClosedForm):
         return grad * (decay / (2 - decay))
 
     def sigma_and_slope(self, raw: Tensor) -> tuple[Tensor, Tensor]:
-        below, decay = raw.clamp(max=0).exp_(), _decay(raw)
+        below, decay = _below(raw), _decay(raw)
         slope = (below * decay).mul_(self.omega / 2)
         return decay.neg_().add_(1).add_(below).mul_(self.omega / 2), slope
 
@@ -49,8 +49,17 @@ class UpBounded(ClosedForm):
         return (grad * raw.abs().neg_().exp_()).mul_(self.omega / 2)
 
 
+def _below(raw: Tensor) -> Tensor:
+    """exp p for p <= 0, else 1."""
+    if torch.compiler.is_compiling():  # the same exponential as _decay's, computed once
+        return torch.where(raw > 0, 1.0, raw.abs().neg().exp())
+    return raw.clamp(max=0).exp_()
+
+
 def _decay(raw: Tensor) -> Tensor:
     """exp(-p) for p > 0, else 1, accurate relative to 1."""
+    if torch.compiler.is_compiling():
+        return torch.where(raw > 0, raw.abs().neg().exp(), 1.0)
     return exp_of_minus_(raw.clamp(min=0))
 
 

@@ -25,12 +25,16 @@ def reference():
     return {name: [mpf(value) for value in column] for name, column in zip(table["columns"], zip(*table["rows"]))}
 
 
-@pytest.fixture(scope="module")
-def computed(reference):
+def kl_of(loc, log_sigma, prior_loc, prior_log_sigma):
+    return normal(loc, log_sigma).kl(normal(prior_loc, prior_log_sigma))
+
+
+@pytest.fixture(scope="module", params=[kl_of, torch.compile(kl_of, fullgraph=True)], ids=["eager", "compiled"])
+def computed(reference, request):
     """The same results in float32."""
     names = ("delta", "log_sigma", "prior_log_sigma")
     delta, l1, l2 = (torch.tensor([float(v) for v in reference[name]], requires_grad=True) for name in names)
-    kl = normal(delta, l1).kl(normal(torch.zeros_like(delta), l2))
+    kl = request.param(delta, l1, torch.zeros_like(delta), l2)
     gradients = torch.autograd.grad(kl.sum(), (delta, l1, l2))
     log_prob = normal(torch.zeros_like(delta), l2).log_prob(delta)
     results = dict(zip(("d_loc", "d_log_sigma", "d_prior_log_sigma"), gradients))

@@ -8,14 +8,31 @@ import torch
 from stable_params import DownBounded, Exp, ExpLin, UpBounded
 
 MIXED = (Exp(), ExpLin(), UpBounded(1.0), UpBounded(256.0), DownBounded(0.1))
+# Compiled, one of each: a quotient of any two numbers, one of two that are at most 2, one log sigma of either kind.
+COMPILED = ((ExpLin(), ExpLin()), (UpBounded(1.0), UpBounded(1.0)), (ExpLin(), UpBounded(1.0)), (UpBounded(1.0), Exp()))
 
 
 @pytest.mark.parametrize("posterior, prior", list(itertools.product(MIXED, MIXED)), ids=lambda form: form.flag)
 def test_kl_of_mixed_parameterizations_is_that_of_their_log_sigmas(posterior, prior):
+    check_against_log_sigmas(posterior, prior, lambda *tensors: kl_of(posterior, prior, *tensors))
+
+
+@pytest.mark.parametrize("posterior, prior", COMPILED, ids=lambda form: form.flag)
+def test_compiled_kl_is_that_of_the_log_sigmas_too(posterior, prior):
+    torch.compiler.reset()
+    compiled = torch.compile(lambda *tensors: kl_of(posterior, prior, *tensors), fullgraph=True)
+    check_against_log_sigmas(posterior, prior, compiled)
+
+
+def kl_of(posterior, prior, loc, raw, prior_loc, prior_raw):
+    return posterior.normal(loc, raw).kl(prior.normal(prior_loc, prior_raw))
+
+
+def check_against_log_sigmas(posterior, prior, kl_function):
     raws = torch.cat([-torch.logspace(-3, 1.2, 40), torch.logspace(-3, 1.2, 40)])
     leaves = [grid.flatten().requires_grad_() for grid in torch.meshgrid(raws, raws, indexing="ij")]
     loc, prior_loc = torch.full_like(leaves[0], 0.25), torch.full_like(leaves[0], -0.5)
-    kl = posterior.normal(loc, leaves[0]).kl(prior.normal(prior_loc, leaves[1]))
+    kl = kl_function(loc, leaves[0], prior_loc, leaves[1])
     gradients = torch.autograd.grad(kl.sum(), leaves)
 
     doubles = [leaf.detach().double().requires_grad_() for leaf in leaves]
@@ -32,10 +49,19 @@ def test_kl_of_mixed_parameterizations_is_that_of_their_log_sigmas(posterior, pr
         torch.testing.assert_close(gradient.double(), want, rtol=1e-4, atol=1e-6)
 
 
-def test_kl_keeps_its_digits_where_explin_s_two_sigmas_are_far_apart():
-    # Of the quotient of 1.5 and 1e6 less 1, seven digits hold one of log 1.5/1e6.
-    small, large, zero = torch.tensor([0.5]), torch.tensor([1e6]), torch.zeros(1)
-    for raw, prior_raw in ((small, large), (large, small)):
-        kl = ExpLin().normal(zero, raw).kl(ExpLin().normal(zero, prior_raw))
-        r = torch.log1p(raw.double()) - torch.log1p(prior_raw.double())
-        torch.testing.assert_close(kl.double(), 0.5 * (torch.expm1(2 * r) - 2 * r), rtol=5e-7, atol=0)
+# Of the quotient of 1.5 and 1e6 less 1, seven digits hold one of log 1.5/1e6; of that of 1.0001 and 1.0003, four of its log.
+@pytest.mark.parametrize("pair", [(0.5, 1e6), (1e6, 0.5), (1e-4, 3e-4), (3e-4, 1e-4)], ids=str)
+@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
+def test_kl_keeps_its_digits_where_explin_s_two_sigmas_are_far_apart_or_close(compiled, pair):
+    function = torch.compile(kl_of, fullgraph=True) if compiled else kl_of
+    raw, prior_raw, zero = (torch.tensor([value]) for value in (*pair, 0.0))
+    kl = function(ExpLin(), ExpLin(), zero, raw, zero, prior_raw)
+    r = torch.log1p(raw.double()) - torch.log1p(prior_raw.double())
+    torch.testing.assert_close(kl.double(), 0.5 * (torch.expm1(2 * r) - 2 * r), rtol=5e-7, atol=0)
+
+
+@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
+def test_kl_to_a_prior_of_infinite_sigma_is_infinite(compiled):
+    function = torch.compile(kl_of, fullgraph=True) if compiled else kl_of
+    zero, infinite = torch.zeros(1), torch.full((1,), float("inf"))
+    assert function(ExpLin(), ExpLin(), zero, zero, zero, infinite).item() == float("inf")
