@@ -56,9 +56,9 @@ def split_sigma_into(log_sigma: Tensor, first: Tensor, second: Tensor) -> tuple[
 def _split_sigma_by_selection(log_sigma: Tensor, in_range: float) -> tuple[Tensor, Tensor]:
     # Compiled code selects in no time. Eager torch.where takes as long as five exponentials, and split_sigma's second one.
     low, high = log_sigma < -in_range, log_sigma > in_range
-    offset = torch.where(low, in_range, torch.where(high, -in_range, 0.0))
-    rest = torch.where(low, math.exp(in_range), torch.where(high, math.exp(-in_range), 1.0))
-    return (log_sigma + offset).exp(), rest.to(log_sigma.dtype)
+    offset = torch.where(low, in_range, torch.where(high, -in_range, torch.zeros_like(log_sigma)))
+    rest = torch.where(low, math.exp(in_range), torch.where(high, math.exp(-in_range), torch.ones_like(log_sigma)))
+    return (log_sigma + offset).exp(), rest
 
 
 def _in_range(dtype: torch.dtype) -> int:

@@ -65,3 +65,20 @@ def test_kl_to_a_prior_of_infinite_sigma_is_infinite(compiled):
     function = torch.compile(kl_of, fullgraph=True) if compiled else kl_of
     zero, infinite = torch.zeros(1), torch.full((1,), float("inf"))
     assert function(ExpLin(), ExpLin(), zero, zero, zero, infinite).item() == float("inf")
+
+
+@pytest.mark.parametrize("dtype, far", [(torch.float64, 800.0), (torch.float32, 120.0), (torch.float16, 12.0)], ids=str)
+def test_compiled_kl_where_sigma_is_out_of_range_is_the_eager_one_in_its_dtype(dtype, far):
+    torch.compiler.reset()
+    # A sigma that is no normal number, one whose inverse is none, and 1.
+    log_sigma = torch.tensor([-far, far, 0.0], dtype=dtype)
+    loc = torch.tensor([0.0, 0.0, 0.25], dtype=dtype)
+    loc[0] = 4 * torch.finfo(dtype).smallest_normal
+    leaves = [loc.requires_grad_(), log_sigma.clone().requires_grad_()]
+    results = []
+    for function in (kl_of, torch.compile(kl_of, fullgraph=True)):
+        kl = function(Exp(), Exp(), *leaves, torch.zeros_like(loc), log_sigma)
+        results.append((kl, *torch.autograd.grad(kl.sum(), leaves)))
+    for eager, compiled in zip(*results):
+        assert compiled.dtype == dtype
+        torch.testing.assert_close(compiled, eager, rtol=far * torch.finfo(dtype).eps, atol=0)
