@@ -32,35 +32,24 @@ class UpBounded(ClosedForm):
         require_positive("omega", self.omega)
 
     def factors(self, raw: Tensor) -> Factors:
-        decay = _decay(raw)
-        excess = 1 - decay
-        return Factors(raw.clamp(max=0), excess, decay.div_(excess + 1), self.omega / 2)
+        power, decay = _power_and_decay(raw)
+        excess, total = 1 - decay, 2 - decay
+        return Factors(raw.clamp(max=0), excess, total, decay.div_(total), self.omega / 2, power=power)
 
     def log_sigma_gradient(self, grad: Tensor, raw: Tensor) -> Tensor:
         decay = raw.clamp(min=0).neg_().exp_()
         return grad * (decay / (2 - decay))
 
-    def sigma_and_slope(self, raw: Tensor) -> tuple[Tensor, Tensor]:
-        below, decay = _below(raw), _decay(raw)
-        slope = (below * decay).mul_(self.omega / 2)
-        return decay.neg_().add_(1).add_(below).mul_(self.omega / 2), slope
-
     def sigma_gradient(self, grad: Tensor, raw: Tensor) -> Tensor:
         return (grad * raw.abs().neg_().exp_()).mul_(self.omega / 2)
 
 
-def _below(raw: Tensor) -> Tensor:
-    """exp p for p <= 0, else 1."""
-    if torch.compiler.is_compiling():  # the same exponential as _decay's, computed once
-        return torch.where(raw > 0, 1.0, raw.abs().neg().exp())
-    return raw.clamp(max=0).exp_()
-
-
-def _decay(raw: Tensor) -> Tensor:
-    """exp(-p) for p > 0, else 1, accurate relative to 1."""
-    if torch.compiler.is_compiling():
-        return torch.where(raw > 0, raw.abs().neg().exp(), 1.0)
-    return exp_of_minus_(raw.clamp(min=0))
+def _power_and_decay(raw: Tensor) -> tuple[Tensor | None, Tensor]:
+    """exp p up to 0, then 1, if it comes for nothing; and 1 up to 0, then exp(-p), accurate relative to 1."""
+    if not torch.compiler.is_compiling():
+        return None, exp_of_minus_(raw.clamp(min=0))
+    above, of_distance = raw > 0, raw.abs().neg().exp()
+    return torch.where(above, 1.0, of_distance), torch.where(above, of_distance, 1.0)
 
 
 @dataclass(frozen=True)

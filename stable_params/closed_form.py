@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from stable_params.elementwise import Formula, Gradients, Kept, Needed, elementwise
-from stable_params.kl import Factors, LogSigma, LogSigmaOf, aligned
+from stable_params.kl import Factors, LogSigma, LogSigmaOf, aligned, times
 from stable_params.normal import Normal
 from stable_params.parameterization import Parameterization, require_floating
 from stable_params.scale import Scale
@@ -17,8 +17,8 @@ from stable_params.scale import Scale
 class ClosedForm(Parameterization):
     """sigma and log sigma as elementwise formulas with their slopes.
 
-    `factors` and `sigma_and_slope` work in place on what they made, so that autograd cannot go through them: to
-    differentiate, call the parameterization. The gradients are `grad` times the slope, differentiable again.
+    `factors` works in place on what it made, so that autograd cannot go through it: to differentiate, call the
+    parameterization. The gradients are `grad` times the slope, differentiable again.
     """
 
     @abstractmethod
@@ -28,10 +28,6 @@ class ClosedForm(Parameterization):
     @abstractmethod
     def log_sigma_gradient(self, grad: Tensor, raw: Tensor) -> Tensor:
         """grad times log sigma's slope."""
-
-    @abstractmethod
-    def sigma_and_slope(self, raw: Tensor) -> tuple[Tensor, Tensor]:
-        """sigma and its slope, of raw's shape and dtype; one tensor where they are the same."""
 
     @abstractmethod
     def sigma_gradient(self, grad: Tensor, raw: Tensor) -> Tensor:
@@ -92,7 +88,7 @@ class _Sigma(Formula):
         self.parameterization = parameterization
 
     def value(self, raw: Tensor) -> Tensor:
-        return self.parameterization.sigma_and_slope(raw)[0]
+        return self.parameterization.factors(raw).sigma()
 
     def gradients(self, needed: Needed, grad: Tensor, raw: Tensor) -> Gradients:
         return (self.parameterization.sigma_gradient(grad, raw),)
@@ -106,12 +102,12 @@ class _Draw(Formula):
         return self.value_and_kept(*arguments)[0]
 
     def value_and_kept(self, loc: Tensor, raw: Tensor, eps: Tensor) -> tuple[Tensor, Kept]:
-        sigma, slope = self.parameterization.sigma_and_slope(raw)
-        spread = sigma * eps
-        return spread + loc, (spread if slope is sigma else slope.mul_(eps),)
+        factors = self.parameterization.factors(raw)
+        spread = factors.sigma().mul_(eps)
+        return spread + loc, (times(spread, factors.slope),)
 
     def gradients_from_kept(self, needed: Needed, grad: Tensor, arguments: Sequence[Tensor], kept: Kept) -> Gradients:
-        grad_eps = grad * self.parameterization.sigma_and_slope(arguments[1])[0] if needed[2] else None
+        grad_eps = grad * _Sigma(self.parameterization).value(arguments[1]) if needed[2] else None
         return grad, grad * kept[0], grad_eps
 
     def gradients(self, needed: Needed, grad: Tensor, loc: Tensor, raw: Tensor, eps: Tensor) -> Gradients:

@@ -42,10 +42,6 @@ class Exp(ClosedForm):
     def log_sigma_gradient(self, grad: Tensor, raw: Tensor) -> Tensor:
         return grad
 
-    def sigma_and_slope(self, raw: Tensor) -> tuple[Tensor, Tensor]:
-        sigma = raw.exp()
-        return sigma, sigma
-
     def sigma_gradient(self, grad: Tensor, raw: Tensor) -> Tensor:
         return grad * raw.exp()
 
@@ -66,14 +62,11 @@ class ExpLin(ClosedForm):
 
     def factors(self, raw: Tensor) -> Factors:
         excess = raw.clamp(min=0)
-        return Factors(raw.clamp(max=0), excess, (excess + 1).reciprocal_(), bounded=False)
+        total = excess + 1
+        return Factors(raw.clamp(max=0), excess, total, total.reciprocal(), bounded=False)
 
     def log_sigma_gradient(self, grad: Tensor, raw: Tensor) -> Tensor:
         return grad / raw.clamp(min=0).add_(1)
-
-    def sigma_and_slope(self, raw: Tensor) -> tuple[Tensor, Tensor]:
-        slope = raw.clamp(max=0).exp_()
-        return slope + raw.clamp(min=0), slope
 
     def sigma_gradient(self, grad: Tensor, raw: Tensor) -> Tensor:
         return grad * raw.clamp(max=0).exp_()

@@ -9,17 +9,24 @@ import torch
 from torch import Tensor
 
 from stable_params.elementwise import Formula, Gradients, Kept, Needed, elementwise
-from stable_params.numerics import expm1, expm1_minus_x_and_expm1, log_quotient, split_sigma, split_sigma_into
+from stable_params.numerics import expm1, expm1_minus_x_and_expm1, log1p_, split_sigma, split_sigma_into
 
 
 class Factors(NamedTuple):
-    """sigma as the product unit exp(exponent) (1 + excess), and the slope of log sigma in the raw value."""
+    """sigma as the product unit exp(exponent) total, total being 1 + excess, and the slope of log sigma in the raw value."""
 
     exponent: Tensor
     excess: Tensor | None = None  # 0 or more; None: 0
+    total: Tensor | None = None  # None: 1
     slope: Tensor | None = None  # None: 1
-    unit: float = 1.0
+    unit: float | None = None  # None: 1
     bounded: bool = True  # excess is at most 1
+    power: Tensor | None = None  # exp(exponent), where it is at hand
+
+    def sigma(self) -> Tensor:
+        """sigma; power is overwritten with it."""
+        power = self.exponent.exp() if self.power is None else self.power
+        return times(times(power, self.total), self.unit)
 
 
 class LogSigma(Protocol):
@@ -66,7 +73,7 @@ class LogSigmaOf(Formula):
         if factors.excess is None:
             return raw.clone()  # autograd takes no argument for a result
         log_sigma = factors.excess.log1p_().add_(factors.exponent)
-        return log_sigma.add_(math.log(factors.unit)) if factors.unit != 1 else log_sigma
+        return log_sigma if factors.unit is None else log_sigma.add_(math.log(factors.unit))
 
     def gradients(self, needed: Needed, grad: Tensor, raw: Tensor) -> Gradients:
         return (self.form.log_sigma_gradient(grad, raw),)
@@ -93,7 +100,7 @@ class _NormalKL(Formula):
         by_loc = torch.div(shift, sigma, out=sigma).mul_(rest)
         _add_half_square(kl, shift, rest)
         by_prior_raw = torch.addcmul(by_raw, shift, shift, out=shift)
-        return kl, (by_loc, _times(by_raw, q.slope), _times(by_prior_raw, p.slope))
+        return kl, (by_loc, times(by_raw, q.slope), times(by_prior_raw, p.slope))
 
     def gradients(self, needed: Needed, grad: Tensor, *arguments: Tensor) -> Gradients:
         loc, raw, prior_loc, prior_raw = arguments
@@ -118,28 +125,36 @@ def _log_ratio(q: Factors, p: Factors) -> Tensor:
     """log of q's sigma / p's sigma."""
     log_ratio = q.exponent - p.exponent
     if q.excess is not None and p.excess is not None:
-        log_ratio.add_(log_quotient(q.excess, p.excess, q.bounded and p.bounded))
+        log_ratio.add_(_log_quotient(q, p))
     elif q.excess is not None:
         log_ratio.add_(q.excess.log1p())
     elif p.excess is not None:
         log_ratio.sub_(p.excess.log1p())
-    return log_ratio if q.unit == p.unit else log_ratio.add_(math.log(q.unit / p.unit))
+    return log_ratio if q.unit == p.unit else log_ratio.add_(math.log((q.unit or 1) / (p.unit or 1)))
+
+
+def _log_quotient(q: Factors, p: Factors) -> Tensor:
+    """log(q's total / p's), accurate relative to itself where they are close."""
+    difference = q.excess - p.excess
+    if q.bounded and p.bounded:
+        return log1p_(difference.div_(p.total))
+    quotient = torch.minimum(q.total, p.total)  # near -1, where the larger one would get it, log1p has lost digits
+    return log1p_(torch.div(difference.abs(), quotient, out=quotient)).copysign_(difference)
 
 
 def _split_sigma(factors: Factors, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
-    """(s, t) with sigma = s / t, in the buffers, and in place of the excess."""
+    """(s, t) with sigma = s / t, in the buffers."""
     sigma, rest = split_sigma_into(factors.exponent, first, second)
-    if factors.excess is not None:
-        sigma.mul_(factors.excess.add_(1))
-    return sigma.mul_(factors.unit) if factors.unit != 1 else sigma, rest
+    return times(times(sigma, factors.total), factors.unit), rest
 
 
 def _add_half_square(kl: Tensor, x: Tensor, buffer: Tensor) -> None:
     kl.addcmul_(torch.mul(x, 0.5, out=buffer), x)  # halved before it is squared: x^2 overflows sooner
 
 
-def _times(derivative: Tensor, slope: Tensor | None) -> Tensor:
-    return derivative if slope is None else derivative.mul_(slope)
+def times(first: Tensor, second: Tensor | float | None) -> Tensor:
+    """Their product, in place of the first; None: 1."""
+    return first if second is None else first.mul_(second)
 
 
 def aligned(*tensors: Tensor) -> Sequence[Tensor]:

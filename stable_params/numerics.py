@@ -88,19 +88,7 @@ def expm1_minus_x_and_expm1(x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return torch.sub(beyond, remainder, out=remainder), inside.add_(beyond), beyond, buffer
 
 
-def log_quotient(excess: Tensor, other: Tensor, bounded: bool) -> Tensor:
-    """log((1 + excess)/(1 + other)) of numbers from 0 on, accurate relative to itself where they are close.
-
-    bounded: both are at most 1; else the smaller of the two has to be the divisor.
-    """
-    difference = excess - other
-    if bounded:
-        return _log1p_(difference.div_(other + 1))
-    quotient = torch.minimum(excess, other).add_(1)
-    return _log1p_(torch.div(difference.abs(), quotient, out=quotient)).copysign_(difference)
-
-
-def _log1p_(x: Tensor) -> Tensor:
+def log1p_(x: Tensor) -> Tensor:
     """log1p in place, for x from -1/2 on."""
     if not (torch.compiler.is_compiling() and x.is_cpu):
         return x.log1p_()
