@@ -102,6 +102,24 @@ def test_a_skipped_step_changes_nothing(apex, small_hparams, make):
     assert optimizer_file(optimizer)["param_groups"][0]["step"] == file["param_groups"][0]["step"] == 3
 
 
+def test_moments_of_a_file_that_lie_in_another_order_in_memory_are_put_in_the_weights_order(small_hparams):
+    # PyTorch's fused AdamW takes the tensors' memory as it comes; unlike strides would pair weights with others' moments.
+    ends = []
+    for turned in (False, True):
+        params = parameters()
+        optimizer = make_optimizer(small_hparams(), params)
+        take_steps(optimizer, params, gradients(1))
+        file = optimizer_file(optimizer)
+        if turned:
+            moments = file["state"][0]
+            moments |= {name: moments[name].t().contiguous().t() for name in ("exp_avg", "exp_avg_sq")}
+        other = make_optimizer(small_hparams(), params)
+        load_optimizer_file(other, file)
+        take_steps(other, params, gradients(2))
+        ends.append(torch.cat([parameter.detach().flatten() for parameter in params]))
+    assert torch.equal(*ends)
+
+
 def test_rates_of_the_flags_win_over_those_of_a_file(small_hparams):
     params = parameters()
     optimizer = make_optimizer(small_hparams("--wd", 0.3), params)

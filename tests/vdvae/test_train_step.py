@@ -198,3 +198,16 @@ def test_reasons_name_the_ranks_they_are_blamed_on():
     assert skip_reasons([fine, nan_rate, infinite], torch.nan) == {"rate_nan": [1], "distortion_nan": [2]}
     assert skip_reasons([fine, worse, fine], torch.nan) == {"grad_nan": [1]}
     assert skip_reasons([fine, worse, fine], 500.0) == {"high_grad": [1]}
+
+
+@pytest.mark.parametrize("flags", [(), ("--checkpoint_blocks",), ("--n_batch", 4, "--accumulate_steps", 2), ("--spectral_reg", 1e-3)],
+                         ids=["whole", "checkpointed", "in parts", "penalized"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_gradients_lie_in_memory_as_their_weights_do(small_hparams, small_batch, precision, flags):
+    # PyTorch's fused AdamW takes both as they come; with unlike strides it would update weights by others' gradients.
+    step = make_step(small_hparams("--precision", precision, *flags))
+    layout = torch.channels_last if precision == "bf16" else torch.contiguous_format
+    step(small_batch.input.contiguous(memory_format=layout), small_batch.target, 1e-3)
+    for name, weight in step.model.named_parameters():
+        strides = [[s for s, size in zip(t.stride(), t.shape) if size > 1] for t in (weight, weight.grad)]
+        assert strides[0] == strides[1], name
