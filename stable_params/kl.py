@@ -13,7 +13,7 @@ from stable_params.numerics import expm1, expm1_minus_x_and_expm1, log1p_, split
 
 
 class Factors(NamedTuple):
-    """sigma as the product unit exp(exponent) total, total being 1 + excess, and the slope of log sigma in the raw value."""
+    """sigma as the product unit exp(exponent) total, where total is 1 + excess, and the slope of log sigma in raw."""
 
     exponent: Tensor
     excess: Tensor | None = None  # 0 or more; None: 0
@@ -24,7 +24,7 @@ class Factors(NamedTuple):
     power: Tensor | None = None  # exp(exponent), where it is at hand
 
     def sigma(self) -> Tensor:
-        """sigma; power is overwritten with it."""
+        """sigma, of exponent's shape and dtype; power is overwritten with it."""
         power = self.exponent.exp() if self.power is None else self.power
         return times(times(power, self.total), self.unit)
 

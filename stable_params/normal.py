@@ -31,8 +31,8 @@ class Normal:
         With r = log sigma1 - log sigma2 and x = (loc1 - loc2)/sigma2, eq. 8 is (expm1(2r) - 2r)/2 + x^2/2: no constant
         to cancel, 0 for equal distributions. In float32 the error is within 4 ULP beside what half an ULP (2^-24 of its
         magnitude) in each argument causes: on the whole table of references, gradients too; the worst of six million
-        random points had 4.01. +inf appears only where the value overflows. torch.func's transforms and double backward
-        apply; the graph keeps the arguments and three tensors of their shape.
+        random points had 4.01, compiled for a CPU 4.32. +inf appears only where the value overflows. torch.func's
+        transforms and double backward apply; the graph keeps the arguments and three tensors of their shape.
         """
         raw, form = self._log_sigma_formula()
         prior_raw, prior_form = prior._log_sigma_formula()
