@@ -33,8 +33,7 @@ class UpBounded(ClosedForm):
 
     def factors(self, raw: Tensor) -> Factors:
         power, decay = _power_and_decay(raw)
-        excess, total = 1 - decay, 2 - decay
-        return Factors(raw.clamp(max=0), excess, total, decay.div_(total), self.omega / 2, power=power)
+        return Factors(raw.clamp(max=0), 1 - decay, 2 - decay, decay, self.omega / 2, power=power)
 
     def log_sigma_gradient(self, grad: Tensor, raw: Tensor) -> Tensor:
         decay = raw.clamp(min=0).neg_().exp_()

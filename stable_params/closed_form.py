@@ -23,7 +23,7 @@ class ClosedForm(Parameterization):
 
     @abstractmethod
     def factors(self, raw: Tensor) -> Factors:
-        """sigma as a product, with the slope of log sigma."""
+        """sigma as a product, with its slope."""
 
     @abstractmethod
     def log_sigma_gradient(self, grad: Tensor, raw: Tensor) -> Tensor:
@@ -103,8 +103,9 @@ class _Draw(Formula):
 
     def value_and_kept(self, loc: Tensor, raw: Tensor, eps: Tensor) -> tuple[Tensor, Kept]:
         factors = self.parameterization.factors(raw)
-        spread = factors.sigma().mul_(eps)
-        return spread + loc, (times(spread, factors.slope),)
+        scaled = factors.base().mul_(eps)
+        spread = scaled if factors.total is None else scaled * factors.total
+        return spread + loc, (times(scaled, factors.rise),)
 
     def gradients_from_kept(self, needed: Needed, grad: Tensor, arguments: Sequence[Tensor], kept: Kept) -> Gradients:
         grad_eps = grad * _Sigma(self.parameterization).value(arguments[1]) if needed[2] else None

@@ -62,8 +62,7 @@ class ExpLin(ClosedForm):
 
     def factors(self, raw: Tensor) -> Factors:
         excess = raw.clamp(min=0)
-        total = excess + 1
-        return Factors(raw.clamp(max=0), excess, total, total.reciprocal(), bounded=False)
+        return Factors(raw.clamp(max=0), excess, excess + 1, bounded=False)
 
     def log_sigma_gradient(self, grad: Tensor, raw: Tensor) -> Tensor:
         return grad / raw.clamp(min=0).add_(1)

@@ -13,27 +13,35 @@ from stable_params.numerics import expm1, expm1_minus_x_and_expm1, log1p_, split
 
 
 class Factors(NamedTuple):
-    """sigma as the product unit exp(exponent) total, where total is 1 + excess, and the slope of log sigma in raw."""
+    """sigma as the product unit exp(exponent) total, where total is 1 + excess; its slope is unit exp(exponent) rise."""
 
     exponent: Tensor
     excess: Tensor | None = None  # 0 or more; None: 0
     total: Tensor | None = None  # None: 1
-    slope: Tensor | None = None  # None: 1
+    rise: Tensor | None = None  # None: 1
     unit: float | None = None  # None: 1
     bounded: bool = True  # excess is at most 1
     power: Tensor | None = None  # exp(exponent), where it is at hand
 
+    def base(self) -> Tensor:
+        """unit exp(exponent), of exponent's shape and dtype; power is overwritten with it."""
+        return times(self.exponent.exp() if self.power is None else self.power, self.unit)
+
     def sigma(self) -> Tensor:
         """sigma, of exponent's shape and dtype; power is overwritten with it."""
-        power = self.exponent.exp() if self.power is None else self.power
-        return times(times(power, self.total), self.unit)
+        return times(self.base(), self.total)
+
+    def by_raw_(self, by_log_sigma: Tensor) -> Tensor:
+        """The derivative by raw of what has the given one by log sigma, whose slope is rise / total; in place."""
+        by_raw = times(by_log_sigma, self.rise)
+        return by_raw if self.total is None else by_raw.div_(self.total)
 
 
 class LogSigma(Protocol):
     """log sigma as an elementwise formula of a raw value."""
 
     def factors(self, raw: Tensor) -> Factors:
-        """sigma and the slope of log sigma, in new tensors but for raw itself; without a graph."""
+        """sigma and its slope, in new tensors but for raw itself; without a graph."""
 
     def log_sigma_gradient(self, grad: Tensor, raw: Tensor) -> Tensor:
         """`grad` times the slope of log sigma, differentiable again."""
@@ -94,13 +102,13 @@ class _NormalKL(Formula):
         # With u = expm1(r), (expm1(2r) - 2r)/2 is u - r + u^2/2 and expm1(2r) is u (u + 2).
         kl, growth, *buffers = expm1_minus_x_and_expm1(log_ratio)
         _add_half_square(kl, growth, buffers[0])
-        by_raw = growth.mul_(torch.add(growth, 2, out=buffers[0]))
+        by_log_sigma = growth.mul_(torch.add(growth, 2, out=buffers[0]))
         sigma, rest = _split_sigma(p, *buffers)
         shift = torch.sub(loc, prior_loc, out=log_ratio).div_(sigma).mul_(rest)
         by_loc = torch.div(shift, sigma, out=sigma).mul_(rest)
         _add_half_square(kl, shift, rest)
-        by_prior_raw = torch.addcmul(by_raw, shift, shift, out=shift)
-        return kl, (by_loc, times(by_raw, q.slope), times(by_prior_raw, p.slope))
+        by_prior_log_sigma = torch.addcmul(by_log_sigma, shift, shift, out=shift)
+        return kl, (by_loc, q.by_raw_(by_log_sigma), p.by_raw_(by_prior_log_sigma))
 
     def gradients(self, needed: Needed, grad: Tensor, *arguments: Tensor) -> Gradients:
         loc, raw, prior_loc, prior_raw = arguments

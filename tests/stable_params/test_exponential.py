@@ -1,3 +1,5 @@
+import math
+
 import torch
 
 from stable_params import Exp, ExpLin, NaiveExp
@@ -49,3 +51,11 @@ def test_explin_slope_at_zero_is_one_not_two_nor_none():
         raw = torch.zeros(3, requires_grad=True)
         ExpLin()(raw)[field].sum().backward()
         assert raw.grad.tolist() == [1, 1, 1]
+
+
+def test_the_slope_of_explin_s_draw_is_at_most_the_noise_even_where_the_draw_overflows():
+    raw = torch.tensor([-3.0, 2.0, 3e38, math.inf], requires_grad=True)
+    z = ExpLin().normal(torch.zeros(4), raw).rsample(torch.full((4,), 2.0))
+    (slope,) = torch.autograd.grad(z.sum(), raw)
+    assert slope.tolist()[1:] == [2.0, 2.0, 2.0] and z[2] == math.inf
+    torch.testing.assert_close(slope[0], 2 * raw[0].detach().exp())
