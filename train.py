@@ -2,9 +2,9 @@
 
 import sys
 
-from vdvae.distributed import LaunchError, RunEnded, StartError, join_world, launched_rank
-from vdvae.hparams import HparamsError, load_hparams
-from vdvae.run import run
+from vdvae.ranks.distributed import LaunchError, RunEnded, StartError, join_world, launched_rank
+from vdvae.settings.hparams import HparamsError, load_hparams
+from vdvae.training.run import run
 
 
 def main() -> int:

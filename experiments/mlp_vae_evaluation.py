@@ -8,7 +8,7 @@ from torch import Tensor
 from experiments.mlp_vae import MlpVaes
 from experiments.mlp_vae_data import LEVELS, evaluation_batches
 from experiments.mnist import PIXELS
-from vdvae.importance import log_mean_weight
+from vdvae.training.importance import log_mean_weight
 
 BATCH = 500
 

@@ -16,8 +16,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vdvae.datasets.cifar10 import unpickle
-from vdvae.datasets.files import require
+from vdvae.data.cifar10 import unpickle
+from vdvae.data.files import require
 
 FILE = "mnist.npz"
 PIXELS = 28 * 28

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 from experiments.study import TRAIN
-from vdvae.endings import Stuck
-from vdvae.run_log import read_run
+from vdvae.training.endings import Stuck
+from vdvae.records.run_log import read_run
 
 RULE = ("A run failed if an update was NaN or infinite, or if the final loss of the averaged weights is not finite or above "
         "the first training loss.")

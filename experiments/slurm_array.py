@@ -8,7 +8,7 @@ from pathlib import Path
 
 from experiments.study import Run, StudyError
 from experiments.study_runner import STOPPED
-from vdvae.log import FINISHED_FILE
+from vdvae.records.log import FINISHED_FILE
 
 SAVING_SECONDS = 300  # between Slurm's signal and the time limit
 _TIME = re.compile(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?")

@@ -4,8 +4,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from vdvae.compare import TABLE_4
-from vdvae.hparams import Hparams, HparamsError, available_sets, load_hparams, read_set
+from vdvae.tools.compare import TABLE_4
+from vdvae.settings.hparams import Hparams, HparamsError, available_sets, load_hparams, read_set
 
 NVAE_SCALE = "softclamp5_0.01"  # its clamp of log sigma to 5, and its floor
 TRAIN = Path(__file__).resolve().parent.parent / "train.py"

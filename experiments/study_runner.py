@@ -11,8 +11,8 @@ from typing import IO
 
 from experiments.study import Run, StudyError
 from experiments.study_state import is_finished
-from vdvae.endings import NotSaved, Stopped, Stuck
-from vdvae.stop_signals import listening
+from vdvae.training.endings import NotSaved, Stopped, Stuck
+from vdvae.training.stop_signals import listening
 
 STOPPED = Stopped.exit_code  # a study's own, too: start again to go on
 MEANINGS = {2: "refused its input", Stuck.exit_code: "stuck: skipped every update",

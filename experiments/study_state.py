@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 
 from experiments.study import Run, StudyError, hparams_of
-from vdvae.hparams import Hparams
-from vdvae.log import FINISHED_FILE
-from vdvae.resume import FREE
+from vdvae.settings.hparams import Hparams
+from vdvae.records.log import FINISHED_FILE
+from vdvae.saving.resume import FREE
 
 
 def is_finished(run: Run) -> bool:

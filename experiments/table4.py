@@ -13,8 +13,8 @@ from experiments.slurm_array import Job, array_script, write_script
 from experiments.study import TRAIN, Plan, Run, StudyError, hparams_of, set_of, study
 from experiments.study_runner import STOPPED, Outcomes, run_all
 from experiments.study_state import check_study, is_finished
-from vdvae import compare
-from vdvae.hparams import HparamsError
+from vdvae.tools import compare
+from vdvae.settings.hparams import HparamsError
 
 SLURM_ONLY = ("gpus", "time", "partition", "mpi")
 

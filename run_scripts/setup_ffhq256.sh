@@ -20,4 +20,4 @@ TEXT
 
 project="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 export PYTHONPATH="$project${PYTHONPATH:+:$PYTHONPATH}"
-"${PYTHON:-python}" -m vdvae.datasets.convert folder "$1" "${2:-.}/ffhq-256.npy" --image_size 256
+"${PYTHON:-python}" -m vdvae.data.convert folder "$1" "${2:-.}/ffhq-256.npy" --image_size 256

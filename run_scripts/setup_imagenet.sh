@@ -30,4 +30,4 @@ case "$1" in
 esac
 project="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 export PYTHONPATH="$project${PYTHONPATH:+:$PYTHONPATH}"
-"${PYTHON:-python}" -m vdvae.datasets.convert imagenet "$2" "${3:-.}" --image_size "$image_size"
+"${PYTHON:-python}" -m vdvae.data.convert imagenet "$2" "${3:-.}" --image_size "$image_size"

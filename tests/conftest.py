@@ -53,7 +53,7 @@ SMALL_FLAGS = ["--hps", "cifar10", "--image_size", "8", "--width", "16", "--zdim
 @pytest.fixture()
 def small_hparams():
     """Hyper-parameters of a VDVAE with five decoder blocks on 8x8 images; flags given as arguments are added."""
-    from vdvae.hparams import load_hparams
+    from vdvae.settings.hparams import load_hparams
 
     return lambda *flags: load_hparams([*SMALL_FLAGS, *map(str, flags)])
 
@@ -63,8 +63,8 @@ def small_batch():
     """Four random 8x8 images, preprocessed as CIFAR-10's."""
     import torch
 
-    from vdvae.datasets.spec import DATASETS
-    from vdvae.preprocess import Preprocess
+    from vdvae.data.spec import DATASETS
+    from vdvae.data.preprocess import Preprocess
 
     generator = torch.Generator().manual_seed(11)
     return Preprocess(DATASETS["cifar10"])(torch.randint(0, 256, (4, 8, 8, 3), generator=generator, dtype=torch.uint8))

@@ -3,12 +3,12 @@
 from importlib import import_module
 
 _HOMES = {
-    "VAE": "vdvae.vae",
-    "Elbo": "vdvae.vae",
-    "Latent": "vdvae.decoder",
-    "Hparams": "vdvae.hparams",
-    "load_hparams": "vdvae.hparams",
-    "load_splits": "vdvae.datasets",
+    "VAE": "vdvae.model.vae",
+    "Elbo": "vdvae.model.vae",
+    "Latent": "vdvae.model.decoder",
+    "Hparams": "vdvae.settings.hparams",
+    "load_hparams": "vdvae.settings.hparams",
+    "load_splits": "vdvae.data",
 }
 
 __all__ = list(_HOMES)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks.contract import half_rows
+from benchmarks.accuracy.contract import half_rows
 
 
 @pytest.fixture(scope="session")

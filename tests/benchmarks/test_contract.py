@@ -5,7 +5,7 @@ import re
 import pytest
 import torch
 
-from benchmarks.contract import CLOSING, FLOAT32_ROWS, OPENING, README, contract_table, main, with_table
+from benchmarks.accuracy.contract import CLOSING, FLOAT32_ROWS, OPENING, README, contract_table, main, with_table
 from stable_params import PARAMETERIZATIONS
 
 NUMBER = re.compile(r"−?\d+(?:\.\d+)?(?:e−?\d+)?")
@@ -33,7 +33,7 @@ def numbers(text):
 
 def test_readme_has_the_table_that_the_program_makes(table, rows):
     written = README.read_text().partition(OPENING)[2].partition(CLOSING)[0]
-    assert NUMBER.sub("#", written) == NUMBER.sub("#", table), "run python -m benchmarks.contract --write"
+    assert NUMBER.sub("#", written) == NUMBER.sub("#", table), "run python -m benchmarks.accuracy.contract --write"
     # Another processor's exp may differ in its last place, and with it the largest error of a half. Its log1p may keep
     # the smallest number or take it for 0: then σ is above 0 from half that number on, or from 1.5 times it, where exp
     # rounds to its double. That moves log σ there, below -100, by ln 3.
@@ -103,8 +103,8 @@ def test_stride_of_the_float32_sweeps_is_told(swept_halves):
 def test_command_line_writes_or_prints(monkeypatch, swept_halves, tmp_path, capsys):
     readme = tmp_path / "README.md"
     readme.write_text(f"before\n{OPENING}{CLOSING}\nafter\n")
-    monkeypatch.setattr("benchmarks.contract.README", readme)
-    monkeypatch.setattr("benchmarks.contract.half_rows", lambda: swept_halves)
+    monkeypatch.setattr("benchmarks.accuracy.contract.README", readme)
+    monkeypatch.setattr("benchmarks.accuracy.contract.half_rows", lambda: swept_halves)
     main(["--write"])
     main([])
     assert readme.read_text() == f"before\n{OPENING}{capsys.readouterr().out.removesuffix(chr(10))}{CLOSING}\nafter\n"

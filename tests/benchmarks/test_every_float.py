@@ -7,10 +7,10 @@ import mpmath
 import pytest
 import torch
 
-from benchmarks import every_float
-from benchmarks.every_float import Figures, checked_row, main, sweep, violations, write_rows
-from benchmarks.floats import floats_of, key_of, ulp
-from benchmarks.references import REFERENCES, Quantities, reference_of
+from benchmarks.accuracy import every_float
+from benchmarks.accuracy.every_float import Figures, checked_row, main, sweep, violations, write_rows
+from benchmarks.accuracy.floats import floats_of, key_of, ulp
+from benchmarks.accuracy.references import REFERENCES, Quantities, reference_of
 from stable_params import PARAMETERIZATIONS, Bounded, DownBounded, ExpLin, Scale, SoftClamp, Softplus, UpBounded
 
 CASES = [*PARAMETERIZATIONS.values(), UpBounded(256), UpBounded(1.5), DownBounded(1), DownBounded(1e-6)]

@@ -7,9 +7,9 @@ import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from benchmarks import scaling
-from benchmarks.scaling import CLOSING, DOCUMENT, OPENING, main, tables, with_tables
-from benchmarks.scaling_model import (
+from benchmarks.cost import scaling
+from benchmarks.cost.scaling import CLOSING, DOCUMENT, OPENING, main, tables, with_tables
+from benchmarks.cost.scaling_model import (
     TRAIN_IMAGES, Work, allreduce_seconds, compute_seconds, count_work, ring_bytes, updates_per_epoch,
 )  # fmt: skip
 from vdvae import VAE, load_hparams
@@ -30,7 +30,7 @@ def works():
 
 def test_document_has_the_tables_that_the_program_prints(printed):
     document = DOCUMENT.read_text()
-    assert with_tables(document, printed) == document, "run python -m benchmarks.scaling --write"
+    assert with_tables(document, printed) == document, "run python -m benchmarks.cost.scaling --write"
     assert document.count(OPENING.split("{")[0]) == len(printed)
 
 

@@ -5,9 +5,9 @@ import re
 
 import pytest
 
-from benchmarks import scaling
-from benchmarks.scaling import main
-from benchmarks.scaling_runs import SETUPS, TRAIN, images_per_second, measure, measured_table, seconds_per_update
+from benchmarks.cost import scaling
+from benchmarks.cost.scaling import main
+from benchmarks.cost.scaling_runs import SETUPS, TRAIN, images_per_second, measure, measured_table, seconds_per_update
 
 PROGRAM = '''
 import json, os, sys, time

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.train_step import SCALES, main, ours
-from vdvae.hparams import load_hparams
-from vdvae.vae import VAE
+from benchmarks.cost.train_step import SCALES, main, ours
+from vdvae.settings.hparams import load_hparams
+from vdvae.model.vae import VAE
 
 SMALL = '''dataset = "cifar10"
 image_size = 8
@@ -65,7 +65,7 @@ def small(tmp_path) -> Path:
 
 @pytest.fixture()
 def quick(monkeypatch):
-    monkeypatch.setattr("benchmarks.train_step.peak_flops", lambda dtype, device: 1e12)
+    monkeypatch.setattr("benchmarks.cost.train_step.peak_flops", lambda dtype, device: 1e12)
 
 
 def rows(printed: str) -> dict[str, list[str]]:
@@ -104,7 +104,7 @@ def test_memory_is_that_of_an_update_and_of_what_stays(small):
 def test_the_original_is_measured_in_turn_from_a_checkout(small, run_python, tmp_path):
     for name, text in CHECKOUT.items():
         (tmp_path / name).write_text(text)
-    done = run_python("-m", "benchmarks.train_step", "--hps", small, "--n_batch", 2, "--rounds", 1, "--device", "cpu",
+    done = run_python("-m", "benchmarks.cost.train_step", "--hps", small, "--n_batch", 2, "--rounds", 1, "--device", "cpu",
                       "--only", "switches", "--upstream", tmp_path)
     assert done.returncode == 0, done.stderr
     printed = rows(done.stdout)

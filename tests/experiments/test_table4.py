@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from experiments.table4 import main
-from vdvae.hparams import load_hparams
+from vdvae.settings.hparams import load_hparams
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 VARIANTS = ["vanilla", "upbounded1", "explin", "vanilla_const1", "upbounded1_const1", "explin_const1"]
@@ -104,7 +104,7 @@ def test_exit_code_0_without_the_marker_is_a_failure(table4, runs_folder, calls)
 def test_report_folder_goes_to_compare_with_the_finished_runs(table4, runs_folder, tmp_path, monkeypatch):
     (runs_folder / "fail-vanilla_s0").write_text("1")
     asked = []
-    monkeypatch.setattr("vdvae.compare.main", lambda argv: asked.append(argv) or 0)
+    monkeypatch.setattr("vdvae.tools.compare.main", lambda argv: asked.append(argv) or 0)
     table4("--seeds", "0", "--report", str(tmp_path / "report"), *LENGTH)
     folders = [str(runs_folder / f"{variant}_s0") for variant in VARIANTS[1:]]
     assert asked == [[*folders, "--out", str(tmp_path / "report")]]
@@ -112,7 +112,7 @@ def test_report_folder_goes_to_compare_with_the_finished_runs(table4, runs_folde
 
 @pytest.mark.parametrize("compared", [0, 2])
 def test_a_failed_comparison_shows_in_the_exit_code(table4, monkeypatch, compared):
-    monkeypatch.setattr("vdvae.compare.main", lambda argv: compared)
+    monkeypatch.setattr("vdvae.tools.compare.main", lambda argv: compared)
     assert table4("--seeds", "0", *LENGTH)[0] == (1 if compared else 0)
 
 

@@ -1,4 +1,4 @@
-"""The counts that are copied into a checkout: reasons, totals and events.jsonl as vdvae.inspect reads them."""
+"""The counts that are copied into a checkout: reasons, totals and events.jsonl as vdvae.tools.inspect reads them."""
 
 import importlib.util
 import json
@@ -9,10 +9,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from vdvae.events import NAN_REASONS
-from vdvae.inspect import report
-from vdvae.run_counts import TOTAL_KEYS
-from vdvae.run_log import read_run
+from vdvae.records.events import NAN_REASONS
+from vdvae.tools.inspect import report
+from vdvae.records.run_counts import TOTAL_KEYS
+from vdvae.records.run_log import read_run
 
 SPEC = importlib.util.spec_from_file_location(
     "update_log", Path(__file__).resolve().parents[2] / "patches" / "glue" / "update_log.py"

@@ -10,7 +10,7 @@ import torch
 
 from stable_params import Constant, parse_parameterization
 from tests.patches.fork import FILES
-from vdvae.run_log import read_run
+from vdvae.records.run_log import read_run
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = """

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from vdvae.endings import Stopped
+from vdvae.training.endings import Stopped
 
 SCRIPT = Path(__file__).resolve().parents[2] / "run_scripts" / "slurm_train.sh"
 LAUNCHER = r"""#!/bin/bash

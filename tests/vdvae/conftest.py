@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vdvae.datasets.images import ArrayImages
+from vdvae.data.images import ArrayImages
 
 
 @pytest.fixture()

@@ -1,0 +1,254 @@
+"""Puts faults into runs, files and disks, and prints what became of each: python -m benchmarks.faults.injected
+
+Survived means: training went on with the update skipped, counted and located, to the bits that any such skip leads to; or a
+damaged state was passed over; or one line named the file, with exit code 2, and nothing was lost or executed.
+"""
+
+import argparse
+import json
+import os
+import pickle
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from tabulate import tabulate
+
+from benchmarks.faults.chaos import FLAGS, ROOT, end
+from benchmarks.faults.injected_run import FAULTS
+from vdvae.data.cifar10 import FOLDER
+
+UPDATES, FAULTY, FULL_AT = 12, 5, 60_000
+EXTRA = ["--num_iters", str(UPDATES)]
+
+
+class Row(NamedTuple):
+    """What was tried and what came of it; `lost` counts updates that had to be made again or are in no log."""
+
+    fault: str
+    survived: bool
+    what: str
+    lost: int
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Try all faults; 1 when one was not survived or a step was lost."""
+    argparse.ArgumentParser(prog="python -m benchmarks.faults.injected", description=__doc__.splitlines()[0]).parse_args(arguments)
+    rows = []
+    with tempfile.TemporaryDirectory() as name:
+        for part in (injections, exceptions, states, logs, data_files, checkpoints_with_code, full_disks):
+            for row in part(Path(name) / part.__name__):
+                rows.append(row)
+                print(*row, sep=" | ", flush=True)
+    print("\n" + tabulate([(r.fault, "yes" if r.survived else "NO", r.what, r.lost) for r in rows],
+                          ["fault", "survived", "what came of it", "lost steps"], tablefmt="github"))
+    survived = sum(row.survived for row in rows)
+    print(f"\n{len(rows)} faults tried, {survived} survived, {sum(row.lost for row in rows)} steps lost")
+    return int(survived < len(rows) or any(row.lost for row in rows))
+
+
+def injections(folder: Path) -> Iterator[Row]:
+    """NaN and Inf on one of two ranks; every one of them must lead to the same end, that of one skipped update."""
+    ends = {}
+    for fault in (name for name in FAULTS if name != "exception"):
+        for rank in (0, 1):
+            desc = folder / f"{fault}-{rank}"
+            done = run(desc, inject=(fault, rank), ranks=2)
+            events = [json.loads(line) for line in (desc / "run/events.jsonl").open()]
+            ends[desc] = end(desc)[0]
+            same = all(torch.equal(torch.as_tensor(ends[desc][key]), torch.as_tensor(value))
+                       for key, value in next(iter(ends.values())).items())
+            told = {(event["step"], event["reason"]) for event in events}
+            right = done.returncode == 0 and {step for step, _ in told} == {FAULTY} and same
+            where = ", ".join(f"{e['reason']} on rank {e['rank']}, {e['origin']}{'' if e['block'] is None else ' ' + str(e['block'])}"
+                              for e in events)
+            yield Row(f"{fault}, rank {rank}", right, f"update {FAULTY} skipped: {where}", 0)
+
+
+def exceptions(folder: Path) -> Iterator[Row]:
+    """An exception on one of two ranks ends both, and --resume leads to the undisturbed end."""
+    run(folder / "calm", ranks=2)
+    for rank in (0, 1):
+        wild = folder / f"wild-{rank}"
+        done = run(wild, inject=("exception", rank), ranks=2)
+        told = f"error on rank {rank} of 2: MemoryError: no memory left" in done.stderr
+        run(wild, ranks=2)
+        yield Row(f"exception, rank {rank}", done.returncode != 0 and told and same_end(wild, folder / "calm"),
+                  f"code {done.returncode}, told; resumed to the same end", 0)
+
+
+def states(folder: Path) -> Iterator[Row]:
+    """Damaged checkpoints of a run that crashed."""
+    run(folder / "calm")
+    crashed = folder / "crashed"
+    run(crashed, inject=("exception", 0), at=10)
+    for kind, damage in (("truncated", cut_in_half), ("bit flipped", flip_a_bit)):
+        for target in ("tensors.pt", "position.json", "manifest.json"):
+            copy = folder / f"{kind}-{target}"
+            shutil.copytree(crashed, copy)
+            newest = sorted((copy / "run/state").iterdir())[-1]
+            damage(newest / target)
+            done = run(copy)
+            told = "damaged" in done.stdout
+            yield Row(f"newest state's {target} {kind}", done.returncode == 0 and told and same_end(copy, folder / "calm"),
+                      "told; went on from the state before, same end", 0)
+    both = folder / "both"
+    shutil.copytree(crashed, both)
+    for state in (both / "run/state").iterdir():
+        flip_a_bit(state / "tensors.pt")
+    before = contents(both)
+    done = run(both)
+    yield Row("both states damaged", refused(done, "tensors.pt") and contents(both) == before, "refused by name, nothing touched", 0)
+
+
+def logs(folder: Path) -> Iterator[Row]:
+    """Damaged logs of a run that crashed."""
+    crashed = folder / "crashed"
+    run(crashed, inject=("exception", 0), at=10)
+    for kind, damage in (("cut in mid-line", lambda log: os.truncate(log, log.stat().st_size - 9)), ("cut in half", cut_in_half),
+                         ("bit flipped", flip_a_bit)):  # fmt: skip
+        copy = folder / kind.replace(" ", "-")
+        shutil.copytree(crashed, copy)
+        damage(copy / "run/log.jsonl")
+        done = run(copy)
+        read = subprocess.run([sys.executable, "-m", "vdvae.inspect", copy / "run"], capture_output=True, text=True, cwd=ROOT)
+        named = read.returncode == 0 or "log.jsonl, line" in read.stderr
+        told = "lines are lost" in done.stderr if "cut in half" == kind else True
+        yield Row(f"log {kind}, then resumed", done.returncode == 0 and named and told,
+                  f"trained to the end{', told' if kind == 'cut in half' else ''}; inspect "
+                  f"{'reads it' if read.returncode == 0 else 'names the line'}", 0)
+
+
+def data_files(folder: Path) -> Iterator[Row]:
+    """Damaged image files, and code in a CIFAR batch."""
+    write_cifar(folder / "cifar")
+    victims = {
+        "CIFAR batch truncated": ("cifar10", f"{FOLDER}/data_batch_2", cut_in_half),
+        "CIFAR batch's pickle header flipped": ("cifar10", f"{FOLDER}/data_batch_2", lambda path: flip_a_bit(path, 1)),
+        "code in a CIFAR batch": ("cifar10", f"{FOLDER}/data_batch_2", write_code),
+    }
+    for fault, (dataset, name, damage) in victims.items():
+        copy = folder / fault.replace(" ", "-")
+        shutil.copytree(folder / "cifar", copy)
+        damage(copy / name)
+        done = run(copy / "runs", "--dataset", dataset, "--data_root", copy)
+        yield Row(fault, refused(done, "data_batch_2") and not (copy / "runs/run").exists() and not PROOF.exists(),
+                  "refused by name, nothing executed", 0)
+    arrays = folder / "arrays"
+    arrays.mkdir()
+    for split, count in (("train", 5100), ("valid", 10)):
+        np.save(arrays / f"imagenet32-{split}.npy", np.zeros((count, 32, 32, 3), np.uint8))
+    cut_in_half(arrays / "imagenet32-train.npy")
+    done = run(arrays / "runs", "--dataset", "imagenet32", "--data_root", arrays)
+    yield Row("array file truncated", refused(done, "imagenet32-train.npy"), "refused by name", 0)
+    yield from image_files(folder / "images")
+
+
+def image_files(folder: Path) -> Iterator[Row]:
+    """A truncated file among one's own images."""
+    import imageio.v3 as imageio
+
+    folder.mkdir()
+    for n in range(40):
+        imageio.imwrite(folder / f"{n:02}.png", np.random.default_rng(n).integers(0, 256, (40, 40, 3), dtype=np.uint8))
+    for path in folder.iterdir():
+        cut_in_half(path)
+    done = run(folder / "runs", "--dataset", "folder", "--data_root", folder, "--image_size", "32")
+    yield Row("own images truncated", done.returncode != 0 and ".png" in done.stderr, f"code {done.returncode}, named", 0)
+
+
+PROOF = Path(tempfile.gettempdir()) / f"vdvae-code-was-executed-{os.getpid()}"
+
+
+def checkpoints_with_code(folder: Path) -> Iterator[Row]:
+    """A pickle that would make a file when it is loaded, given as each kind of checkpoint."""
+    folder.mkdir()
+    write_code(folder / "bad.th")
+    for flag in ("restore_path", "restore_ema_path", "restore_optimizer_path", "restore_log_path"):
+        done = run(folder / flag, f"--{flag}", folder / "bad.th", resume=False)
+        yield Row(f"code in the file of --{flag}", refused(done, "bad.th") and not PROOF.exists(), "refused by name, not executed", 0)
+    run(folder / "calm")
+    for state in (folder / "calm/run/state").iterdir():
+        write_code(state / "tensors.pt")
+    done = run(folder / "calm", "--num_iters", "20")
+    yield Row("code in the states", refused(done, "tensors.pt") and not PROOF.exists(), "refused by name, not executed", 0)
+
+
+def full_disks(folder: Path) -> Iterator[Row]:
+    """A limit on the size of files, which is what a full disk is to a writer."""
+    for fault, limit in (("no room for checkpoints", FULL_AT), ("no room for logs", 3000)):
+        target = folder / fault.replace(" ", "-")
+        done = run(target, limit=limit)
+        whole = all(json.loads(line) for line in (target / "run/log.jsonl").open())
+        told = f"trained to step {UPDATES}" in done.stderr and "could not be written" in done.stderr
+        yield Row(fault, done.returncode == 4 and told and whole, "trained to the end, told, code 4; every line of the log is whole", 0)
+
+
+def run(folder: Path, *flags: str | Path, inject: tuple[str, int] | None = None, at: int = FAULTY, ranks: int = 1,
+        resume: bool = True, limit: int | None = None) -> subprocess.CompletedProcess:  # fmt: skip
+    """train.py into folder/run, begun or resumed, with a fault in update `at`."""
+    program = ["-m", "benchmarks.faults.injected_run", inject[0], inject[1], at] if inject else [ROOT / "train.py"]
+    launcher = ["mpiexec", "-n", str(ranks)] if ranks > 1 else []
+    limited = ["bash", "-c", f"trap '' XFSZ; ulimit -f {limit // 1024}; exec \"$@\"", "bash"] if limit else []
+    command = [*limited, *launcher, sys.executable, *program, *FLAGS, *EXTRA, *(["--resume", "auto"] if resume else []), "--save_dir",
+               folder, "--desc", "run", *flags]  # fmt: skip
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    return subprocess.run(list(map(str, command)), cwd=ROOT, env=environment, capture_output=True, text=True)
+
+
+def refused(done: subprocess.CompletedProcess, name: str) -> bool:
+    """Whether it ended with code 2 and one line that names the file."""
+    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    return done.returncode == 2 and len(lines) == 1 and name in lines[0]
+
+
+def same_end(one: Path, other: Path) -> bool:
+    """Whether two runs ended with the same bits, and the same train lines and events."""
+    (ours, lines), (theirs, expected) = end(one), end(other)
+    equal = all(torch.equal(torch.as_tensor(ours[key]), torch.as_tensor(value)) for key, value in theirs.items())
+    return equal and repr(lines) == repr(expected)
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    """Every file below."""
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def cut_in_half(path: Path) -> None:
+    """Lose the second half."""
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def flip_a_bit(path: Path, position: int | None = None) -> None:
+    """Turn the highest bit of one byte, the middle one by default."""
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2 if position is None else position] ^= 0x80
+    path.write_bytes(data)
+
+
+class _Code:
+    def __reduce__(self):
+        return PROOF.touch, ()
+
+
+def write_code(path: Path) -> None:
+    """A pickle that makes the file PROOF when it is loaded without care."""
+    path.write_bytes(pickle.dumps(_Code()))
+
+
+def write_cifar(root: Path) -> None:
+    """Noise in the files of CIFAR-10."""
+    (root / FOLDER).mkdir(parents=True)
+    for n, name in enumerate([*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"]):
+        data = np.random.default_rng(n).integers(0, 256, (10_000, 3072), dtype=np.uint8)
+        (root / FOLDER / name).write_bytes(pickle.dumps({b"data": data, b"labels": [0] * 10_000}, protocol=4))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,90 @@
+"""train.py with one fault in one update of one rank: python -m benchmarks.faults.injected_run FAULT RANK UPDATE FLAGS ...
+
+The fault is put in from outside, through hooks: train.py has no switch for it.
+"""
+
+import runpy
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from vdvae.ranks.distributed import launched_rank
+from vdvae.step.train_step import TrainStep
+
+TRAIN = Path(__file__).resolve().parents[2] / "train.py"
+
+
+def bad_input(value: float) -> Callable:
+    """The first pixel of the rank's batch."""
+    def spoil(step: TrainStep, input: Tensor, target: Tensor) -> list:
+        input[0, 0, 0, 0] = value
+        return []
+
+    return spoil
+
+
+def bad_activation(value: float) -> Callable:
+    """One number that a decoder block's residual network gives, in the forward pass."""
+    def spoil(step: TrainStep, input: Tensor, target: Tensor) -> list:
+        def hook(module, inputs, output: Tensor) -> Tensor:
+            output = output.clone()
+            output[0, 0, 0, 0] = value
+            return output
+
+        return [_vae(step).decoder.dec_blocks[1].resnet.register_forward_hook(hook)]
+
+    return spoil
+
+
+def bad_gradient(value: float) -> Callable:
+    """One number of the gradient that comes back to a decoder block's posterior network."""
+    def spoil(step: TrainStep, input: Tensor, target: Tensor) -> list:
+        def hook(module, inputs, output: Tensor) -> None:
+            output.register_hook(lambda grad: grad.index_fill(0, torch.tensor([0]), value))
+
+        return [_vae(step).decoder.dec_blocks[1].enc.c4.register_forward_hook(hook)]
+
+    return spoil
+
+
+def raising(step: TrainStep, input: Tensor, target: Tensor) -> list:
+    """An exception."""
+    raise MemoryError("no memory left")
+
+
+NAN, INF = float("nan"), float("inf")
+FAULTS = {
+    "nan-input": bad_input(NAN), "inf-input": bad_input(INF),
+    "nan-activation": bad_activation(NAN), "inf-activation": bad_activation(INF),
+    "nan-gradient": bad_gradient(NAN), "inf-gradient": bad_gradient(INF),
+    "exception": raising,
+}  # fmt: skip
+
+
+def inject(fault: str, rank: int, update: int) -> None:
+    """Every TrainStep of this process, if it is `rank`, has the fault in its call number `update`, counted from 0."""
+    original, calls = TrainStep.__call__, []
+
+    def step(self: TrainStep, input: Tensor, target: Tensor, *rest):
+        calls.append(1)
+        hooks = FAULTS[fault](self, input, target) if len(calls) == update + 1 and launched_rank() == rank else []
+        try:
+            return original(self, input, target, *rest)
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    TrainStep.__call__ = step
+
+
+def _vae(step: TrainStep) -> torch.nn.Module:
+    return getattr(step.model, "module", step.model)
+
+
+if __name__ == "__main__":
+    inject(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+    sys.argv = [str(TRAIN), *sys.argv[4:]]
+    runpy.run_path(str(TRAIN), run_name="__main__")

@@ -1,0 +1,295 @@
+"""Reading logs: counts without double counting, labels, final losses, and what is said about damaged files."""
+
+import json
+import math
+
+import pytest
+
+from vdvae.records.events import REASONS
+from vdvae.records.run_counts import event_counts
+from vdvae.records.run_log import TOTAL_KEYS, read_run
+
+OWN_HPARAMS = {"seed": 3, "sigma_param": "explin", "posterior_sigma_param": None, "prior_sigma_param": None,
+               "prior_const1": False, "dataset": "cifar10"}
+
+
+def hparam_lines(hparams):
+    return [{"time": "t", "type": "hparam", "key": key, "value": value} for key, value in hparams.items()]
+
+
+def train_line(step, totals=None, elbo=2.5, **window):
+    line = {"time": "t", "type": "train_loss", "model": "test", "lr": 1e-4, "epoch": 1, "step": step, "elbo": elbo,
+            "elbo_filtered": 2.5, "distortion": 2.0, "rate": 0.5, "grad_norm": 10.0, "distortion_nans": 0,
+            "rate_nans": 0, "skipped_updates": 0, "iter_time": 0.1}
+    if totals is not None:
+        line |= {key: totals.get(name, 0) for name, key in TOTAL_KEYS.items()}
+    return line | window
+
+
+def high_grad_line(step, total):
+    return train_line(step, {"skipped_updates": total, "high_grad": total})
+
+
+def loss_line(kind, step, elbo):
+    return {"time": "t", "type": kind, "epoch": 1, "step": step, "n_batches": 2, "elbo": elbo, "filtered_elbo": 2.4}
+
+
+def event(step, reason, rank=0):
+    return {"time": "t", "step": step, "epoch": 1, "rank": rank, "reason": reason, "skipped": True, "origin": "encoder"}
+
+
+@pytest.fixture
+def write_run(tmp_path):
+    """Write log.jsonl, and events.jsonl unless events is None; returns the folder."""
+    def write(lines, events=(), tail=""):
+        (tmp_path / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines) + tail)
+        if events is not None:
+            (tmp_path / "events.jsonl").write_text("".join(json.dumps(line) + "\n" for line in events))
+        return tmp_path
+    return write
+
+
+def own(*lines, **hparams):
+    return [*hparam_lines(OWN_HPARAMS | hparams), *lines]
+
+
+def test_own_run_counts_distinct_updates(write_run):
+    totals = {"skipped_updates": 3, "nan_updates": 2, "rate_nan": 2, "grad_nan": 1, "high_grad": 1}
+    events = [event(5, "rate_nan", 0), event(5, "rate_nan", 1), event(5, "grad_nan"), event(7, "high_grad"),
+              event(9, "rate_nan")]
+    run = read_run(write_run(own({"time": "t", "message": "training"}, train_line(10, totals)), events))
+    assert (run.skipped_updates, run.nan_updates, run.high_gradients) == (3, 2, 1)
+    assert [run.counts[reason] for reason in REASONS] == [2, 0, 1, 1]
+    assert (run.seed, run.last_step, run.is_original, run.notes) == (3, 10, False, [])
+
+
+def test_own_windows_add_up_to_the_last_total(write_run):
+    lines = [high_grad_line(10, 1), high_grad_line(20, 1), high_grad_line(30, 4)]
+    run = read_run(write_run(own(*lines), [event(step, "high_grad") for step in (3, 21, 22, 23)]))
+    assert [window.counts["skipped_updates"] for window in run.windows] == [1, 0, 3]
+    assert run.skipped_updates == 4 and run.notes == []
+
+
+def test_lines_of_an_abandoned_attempt_do_not_count(write_run):
+    before = [high_grad_line(10, 1), high_grad_line(12, 5), high_grad_line(20, 7), high_grad_line(30, 9)]
+    after = [high_grad_line(20, 2), high_grad_line(30, 3)]
+    lines = own(*before) + hparam_lines({"sigma_param": "exp"}) + after
+    run = read_run(write_run(lines, [event(step, "high_grad") for step in (1, 18, 28)]))
+    assert [(window.step, window.counts["high_grad"]) for window in run.windows] == [(10, 1), (12, 1), (20, 0), (30, 1)]
+    assert run.skipped_updates == 3
+    assert run.hparams["sigma_param"] == "exp"
+    assert len(run.notes) == 1 and "from an earlier point at step 20" in run.notes[0]
+
+
+def test_disagreement_between_totals_and_events_is_said(write_run):
+    run = read_run(write_run(own(high_grad_line(10, 2)), [event(4, "high_grad")]))
+    assert run.high_gradients == 2
+    assert any("total_high_grads is 2 at step 10, but events.jsonl holds 1" in note for note in run.notes)
+
+
+def test_events_after_the_last_train_line_are_said(write_run):
+    events = [event(11, "rate_nan"), event(11, "grad_nan"), event(12, "grad_nan")]
+    run = read_run(write_run(own(train_line(10, {})), events))
+    assert run.skipped_updates == 0
+    assert run.notes == ["events.jsonl holds 2 more skipped updates after step 10, the last train_loss line; "
+                         "the counts leave them out"]
+
+
+def test_run_that_died_before_its_first_train_line_counts_events(write_run):
+    run = read_run(write_run(own(), [event(1, "rate_nan"), event(2, "high_grad")]))
+    assert (run.skipped_updates, run.nan_updates, run.high_gradients) == (2, 1, 1)
+    assert "come from events.jsonl" in run.notes[0]
+
+
+def test_missing_events_file_is_said_where_events_are_counted(write_run):
+    assert read_run(write_run(own(train_line(10, {})), events=None)).notes == []
+    run = read_run(write_run(own(high_grad_line(10, 2)), events=None))
+    assert run.high_gradients == 2 and run.events == []
+    assert len(run.notes) == 1 and "events.jsonl is missing" in run.notes[0]
+
+
+def test_without_train_lines_and_events_counts_are_unknown(write_run):
+    run = read_run(write_run(own(), events=None))
+    assert set(run.counts.values()) == {None} and "events.jsonl is missing" in run.notes[0]
+
+
+def test_original_windows_are_not_counted_twice(write_run):
+    lines = [
+        train_line(0), train_line(1), train_line(8, skipped_updates=3, rate_nans=1.0),
+        train_line(100, skipped_updates=4, rate_nans=1.0, distortion_nans=0.5),
+        train_line(128, skipped_updates=5, rate_nans=1.0),
+        train_line(200, skipped_updates=2), train_line(200, skipped_updates=1), train_line(250, skipped_updates=9),
+    ]
+    hparams = {"seed": 1, "iters_per_print": 100, "dataset": "cifar10"}
+    run = read_run(write_run(hparam_lines(hparams) + lines, events=None))
+    assert run.is_original and run.parameterization == "original" and run.seed == 1
+    assert (run.skipped_updates, run.nan_updates, run.high_gradients) == (6, 1, 5)
+    assert run.counts["rate_nan"] == 1 and run.counts["distortion_nan"] == 1 and run.counts["grad_nan"] is None
+    assert [window.step for window in run.windows] == [0, 100, 200]
+    assert any("windows of 100 updates, up to step 200" in note for note in run.notes)
+    assert run.last_step == 250
+
+
+def test_original_counts_of_several_ranks_are_rounded_up(write_run):
+    third = 0.3333333432674408  # float32
+    lines = [train_line(0), train_line(1000, skipped_updates=5.0, rate_nans=3 * third, distortion_nans=4 * third)]
+    run = read_run(write_run(hparam_lines({"seed": 1}) + lines, events=None))
+    assert (run.counts["rate_nan"], run.counts["distortion_nan"], run.nan_updates, run.high_gradients) == (1, 2, 2, 3)
+
+
+def test_original_run_restarted_at_a_save_keeps_the_full_window(write_run):
+    first = [train_line(0), train_line(10, skipped_updates=4), train_line(10, skipped_updates=4),
+             train_line(20, skipped_updates=8), train_line(25, skipped_updates=8)]
+    again = [train_line(10, skipped_updates=0), train_line(20, skipped_updates=1)]
+    hparams = hparam_lines({"seed": 1, "iters_per_print": 10})
+    assert read_run(write_run(hparams + first + hparams + again, events=None)).skipped_updates == 5
+
+
+def test_log_begun_by_the_original_code_and_continued_here(write_run):
+    lines = own(train_line(100, skipped_updates=7), high_grad_line(200, 1))
+    run = read_run(write_run(lines, [event(150, "high_grad")]))
+    assert run.skipped_updates == 1
+    assert run.notes == ["1 train_loss lines without total counts (the original code's) are left out"]
+
+
+@pytest.mark.parametrize("hparams, label", [
+    ({"sigma_param": "explin"}, "explin"),
+    ({"sigma_param": "explin", "prior_const1": True}, "explin/prior_const1"),
+    ({"sigma_param": "explin", "posterior": "residual"}, "explin/residual"),
+    ({"sigma_param": "explin", "posterior": "absolute"}, "explin"),
+    ({"sigma_param": "vanilla", "posterior_sigma_param": "explin", "prior_const1": True}, "explin/prior_const1"),
+    ({"sigma_param": "exp", "posterior_sigma_param": "explin"}, "posterior explin, prior exp"),
+    ({"sigma_param": "exp", "prior_sigma_param": "upbounded1"}, "posterior exp, prior upbounded1"),
+    ({"sigma_param": "vanilla", "posterior_sigma_param": "exp", "prior_sigma_param": "exp"}, "exp"),
+])
+def test_parameterization_label(write_run, hparams, label):
+    assert read_run(write_run(own(**hparams))).parameterization == label
+
+
+def test_final_loss_prefers_test_then_validation_then_train(write_run):
+    lines = own(train_line(10, {}, elbo=math.nan))
+    assert read_run(write_run(lines)).final_nelbo == (2.5, "train")
+    lines += [loss_line("eval_loss", 10, 2.3), loss_line("eval_loss", 20, 2.2)]
+    assert read_run(write_run(lines)).final_nelbo == (2.2, "valid")
+    lines += [loss_line("test_loss", 20, 2.1)]
+    final = read_run(write_run(lines)).final_nelbo
+    assert final == (2.1, "test")
+    assert final.bits_per_dim == pytest.approx(3.029659585, rel=1e-9)  # 2.1 / 0.693147180560
+
+
+def test_nan_loss_stays_nan(write_run):
+    run = read_run(write_run(own(train_line(10, {}, elbo=math.nan), loss_line("test_loss", 10, math.nan))))
+    assert math.isnan(run.final_nelbo.nats_per_dim) and math.isnan(run.windows[0].loss)
+
+
+def test_no_loss_at_all(write_run):
+    final = read_run(write_run(own())).final_nelbo
+    assert math.isnan(final.nats_per_dim) and final.split == "none"
+
+
+def test_test_loss_older_than_the_run_is_said(write_run):
+    test = {"time": "t", "type": "test_loss", "elbo": 2.1}
+    assert read_run(write_run(own(train_line(10, {}), test, loss_line("eval_loss", 11, 2.2)))).notes == []
+    run = read_run(write_run(own(train_line(10, {}), test, train_line(20, {}))))
+    assert run.notes == ["the test loss was measured before the run went on training"]
+
+
+def test_a_later_test_with_another_scale_does_not_change_what_was_trained(write_run):
+    test = [*hparam_lines(OWN_HPARAMS | {"sigma_param": "exp", "seed": 9}), {"time": "t", "type": "test_loss", "elbo": 2.1}]
+    run = read_run(write_run([*own(train_line(10, {})), *test]))
+    assert (run.parameterization, run.seed, run.final_nelbo.split) == ("explin", 3, "test")
+    assert run.notes == ["the test after the training had sigma_param 'exp' instead of 'explin'"]
+
+
+def test_log_without_hyper_parameters_is_not_taken_for_the_originals(write_run):
+    run = read_run(write_run([high_grad_line(10, 1)], [event(3, "high_grad")]))
+    assert (run.is_original, run.parameterization, run.seed, run.high_gradients) == (False, "unknown", None, 1)
+    assert run.notes == ["the log has no hparam lines: parameterization and seed are unknown"]
+
+
+def test_original_test_loss_has_no_step(write_run):
+    line = {"time": "t", "type": "test_loss", "elbo": 2.0, "filtered_elbo": 2.0}
+    run = read_run(write_run([*hparam_lines({"seed": 0}), line], events=None))
+    assert run.final_nelbo == (2.0, "test") and run.last_step is None and run.skipped_updates is None
+
+
+def test_line_cut_off_at_the_end_is_left_out_and_said(write_run):
+    run = read_run(write_run(own(train_line(10, {})), tail='{"time": "t", "type": "tra'))
+    assert run.last_step == 10
+    assert run.notes == ["log.jsonl: the last line (8) was cut off in mid-write and is left out"]
+
+
+def test_event_cut_off_inside_a_character_is_left_out_and_said(write_run):
+    folder = write_run(own(train_line(10, {})))
+    (folder / "events.jsonl").write_bytes('{"time": "é'.encode()[:-1])
+    assert read_run(folder).notes == ["events.jsonl: the last line (1) was cut off in mid-write and is left out"]
+
+
+def test_whole_last_line_without_newline_counts(write_run):
+    assert read_run(write_run(own(), tail=json.dumps(train_line(7, {})))).last_step == 7
+
+
+@pytest.mark.parametrize("line, message", [
+    ("{garbage", "line 7: not JSON"),
+    ("", "line 7: not JSON"),
+    ("[1, 2]", "line 7: expected a JSON object"),
+    ('{"type": "hparam", "key": "lr"}', "line 7: an hparam line needs key and value"),
+    ('{"type": "eval_loss", "step": 3}', "line 7: elbo is None"),
+    ('{"type": "eval_loss", "step": 3.5, "elbo": 1.0}', "line 7: step is 3.5"),
+])
+def test_bad_line_is_named(write_run, line, message):
+    with pytest.raises(ValueError, match=message):
+        read_run(write_run(own(), tail=line + "\n" + json.dumps(train_line(7, {})) + "\n"))
+
+
+def test_train_line_with_some_totals_missing_is_named(write_run):
+    line = train_line(7, {})
+    del line["total_grad_nans"]
+    with pytest.raises(ValueError, match="line 7: total_grad_nans is None"):
+        read_run(write_run(own(line)))
+
+
+@pytest.mark.parametrize("line, message", [
+    (event(1, "sneezed"), "line 1: reason is 'sneezed', allowed are rate_nan, distortion_nan, grad_nan, high_grad"),
+    ({"step": 1, "reason": "rate_nan"}, "line 1: an event needs an origin"),
+    ({"reason": "rate_nan", "origin": "encoder"}, "line 1: step is None"),
+    (3, "line 1: expected a JSON object"),
+])
+def test_bad_event_is_named(write_run, line, message):
+    with pytest.raises(ValueError, match=f"events.jsonl, {message}"):
+        read_run(write_run(own(), [line]))
+
+
+def test_bad_iters_per_print_is_named(write_run):
+    with pytest.raises(ValueError, match="iters_per_print is 0"):
+        read_run(write_run(hparam_lines({"seed": 1, "iters_per_print": 0}) + [train_line(0)]))
+
+
+@pytest.mark.parametrize("lines", [[], [{"time": "t", "message": "hello"}], [event(1, "rate_nan")]])
+def test_file_without_log_lines_is_refused(write_run, lines):
+    with pytest.raises(ValueError, match="is not a run's log"):
+        read_run(write_run(lines))
+
+
+def test_missing_paths_are_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"nowhere does not exist; a run folder .* holds log.jsonl"):
+        read_run(tmp_path / "nowhere")
+    with pytest.raises(FileNotFoundError, match=r"log.jsonl does not exist"):
+        read_run(tmp_path)
+    (tmp_path / "log.txt").write_text("hello")
+    with pytest.raises(ValueError, match="neither a run folder nor a .jsonl file"):
+        read_run(tmp_path / "log.txt")
+
+
+def test_a_jsonl_file_can_be_named_directly(write_run):
+    folder = write_run(own(high_grad_line(10, 1)), [event(2, "high_grad")])
+    (folder / "log.jsonl").rename(folder / "latest-log.jsonl")
+    run = read_run(folder / "latest-log.jsonl")
+    assert run.name == str(folder / "latest-log.jsonl") and len(run.events) == 1
+
+
+def test_an_event_of_an_update_that_was_applied_is_no_skip():
+    events = [{"step": 1, "reason": "grad_nan", "skipped": False}, {"step": 2, "reason": "grad_nan", "skipped": True},
+              {"step": 4, "reason": "high_grad"}]  # fmt: skip
+    counts = event_counts(events)
+    assert (counts["skipped_updates"], counts["nan_updates"], counts["grad_nan"]) == (2, 2, 2)

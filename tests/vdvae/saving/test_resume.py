@@ -1,0 +1,258 @@
+"""Runs that stop, crash or cannot be saved, and go on with the bits of the undisturbed one."""
+
+import contextlib
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.vdvae.training.test_train import TINY
+from vdvae.training import run as run_module
+from vdvae.training import trainer as trainer_module
+from vdvae.ranks.distributed import StartError, World
+from vdvae.training.endings import NotSaved, Stopped, Stuck
+from vdvae.settings.hparams import HparamsError, load_hparams
+from vdvae.training.run import run
+from vdvae.records.run_log import read_run
+from vdvae.saving.run_state import saved_states
+from vdvae.step.train_step import TrainStep
+
+ROOT = Path(__file__).resolve().parents[3]
+# A threshold that some of the updates exceed: events and skips are part of what must come back.
+FLAGS = [*TINY, "--iters_per_save", "5", "--skip_threshold", "3"]
+
+
+def train(folder: Path, *flags) -> Path:
+    run(load_hparams([*FLAGS, "--save_dir", str(folder), "--desc", "run", *map(str, flags)]), World())
+    return folder / "run"
+
+
+def stopping(monkeypatch, after: int) -> None:
+    """The next run hears a signal before its update number `after`."""
+
+    class Request:
+        asked = 0
+
+        @property
+        def name(self):
+            self.asked += 1
+            return "SIGTERM" if self.asked > after else None
+
+    monkeypatch.setattr(run_module, "listening", lambda _: contextlib.nullcontext(Request()))
+
+
+def crashing(monkeypatch, after: int) -> None:
+    """The next run dies in its update number `after`."""
+    calls, original = [], TrainStep.__call__
+
+    def step(self, *arguments):
+        calls.append(1)
+        if len(calls) > after:
+            raise MemoryError("gone")
+        return original(self, *arguments)
+
+    monkeypatch.setattr(TrainStep, "__call__", step)
+
+
+def tensors(folder: Path) -> dict:
+    names = ("latest-model.th", "latest-model-ema.th")
+    loaded = {name: torch.load(folder / name, weights_only=True) for name in names}
+    weights = {f"{name} {key}": value for name, saved in loaded.items() for key, value in saved.items()}
+    moments = torch.load(folder / "latest-opt.th", weights_only=True)["state"]
+    return weights | {f"{i} {key}": value for i, state in moments.items() for key, value in state.items()}
+
+
+def lines(folder: Path, name: str) -> list[dict]:
+    """Records without what a clock says; hyper-parameters and messages left out."""
+    records = map(json.loads, (folder / name).read_text().splitlines())
+    kept = [record for record in records if "type" in record or "reason" in record]
+    clocks = ("time", "iter_time", "data_time")
+    return [{k: v for k, v in r.items() if k not in clocks} for r in kept if r.get("type") != "hparam"]
+
+
+def assert_same(actual: Path, expected: Path) -> None:
+    ours, theirs = tensors(actual), tensors(expected)
+    assert ours.keys() == theirs.keys()
+    for name, value in theirs.items():
+        assert torch.equal(torch.as_tensor(ours[name]), torch.as_tensor(value)), name
+    for name in ("log.jsonl", "events.jsonl"):
+        assert repr(lines(actual, name)) == repr(lines(expected, name)), name
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory) -> Path:
+    folder = train(tmp_path_factory.mktemp("undisturbed"))
+    assert read_run(folder).skipped_updates > 0
+    return folder
+
+
+@pytest.mark.parametrize("after, step", [(0, 2), (3, 5), (4, 5), (7, 9)])  # heard a step late, but at a save at once
+def test_a_stopped_run_goes_on_to_the_bit(undisturbed, tmp_path, monkeypatch, after, step):
+    with monkeypatch.context() as patch:
+        stopping(patch, after)
+        with pytest.raises(Stopped, match=f"at step {step}: --resume goes on"):
+            train(tmp_path)
+    assert_same(train(tmp_path, "--resume"), undisturbed)
+    assert not list(tmp_path.glob("run/abandoned-*"))
+
+
+def test_a_run_that_began_from_given_files_goes_on_to_the_bit(undisturbed, tmp_path, monkeypatch):
+    given = [f"--restore_{name}={undisturbed}/latest-{file}" for name, file in
+             (("path", "model.th"), ("ema_path", "model-ema.th"), ("optimizer_path", "opt.th"), ("log_path", "log.jsonl"))]
+    whole = train(tmp_path / "whole", *given, "--num_iters", 24)
+    stopping(monkeypatch, 1)
+    with pytest.raises(Stopped, match="at step 15"):
+        train(tmp_path / "parts", *given, "--num_iters", 24)
+    monkeypatch.undo()
+    assert_same(train(tmp_path / "parts", "--num_iters", 24, "--resume"), whole)
+
+
+@pytest.mark.parametrize("processes", [0, 1])
+def test_a_run_whose_images_are_too_many_to_reside_goes_on_to_the_bit(tmp_path, monkeypatch, processes):
+    monkeypatch.setattr("vdvae.training.resident.RESIDENT_BYTES", 0)
+    monkeypatch.setattr("vdvae.data.imagenet.VALID_IMAGES", 4)
+    generator = np.random.default_rng(0)
+    for part in ("train", "valid"):
+        np.save(tmp_path / f"imagenet32-{part}.npy", generator.integers(0, 256, (14, 32, 32, 3), dtype=np.uint8))
+    flags = ["--dataset", "imagenet32", "--data_root", tmp_path, "--num_workers", processes, "--skip_threshold", 1.3]
+    whole = train(tmp_path / "whole", *flags)
+    with monkeypatch.context() as patch:
+        stopping(patch, 3)
+        with pytest.raises(Stopped, match="at step 5"):
+            train(tmp_path / "parts", *flags)
+    assert_same(train(tmp_path / "parts", *flags, "--resume"), whole)
+
+
+def test_a_run_stopped_again_and_again_goes_on_to_the_bit(undisturbed, tmp_path, monkeypatch):
+    stopping(monkeypatch, 1)
+    for _ in range(3):
+        with pytest.raises(Stopped):
+            train(tmp_path, "--resume", "auto")
+        stopping(monkeypatch, 1)
+    monkeypatch.undo()
+    assert_same(train(tmp_path, "--resume", "auto"), undisturbed)
+
+
+@pytest.mark.parametrize("after, kept", [(9, 5), (3, 0)])
+def test_a_crashed_run_goes_on_to_the_bit_with_its_logs_cut_back(undisturbed, tmp_path, monkeypatch, after, kept):
+    with monkeypatch.context() as patch:
+        crashing(patch, after)
+        with pytest.raises(MemoryError):
+            train(tmp_path)
+    assert_same(train(tmp_path, "--resume", "auto"), undisturbed)
+    assert all(line["step"] >= kept for line in lines(tmp_path / "run", "abandoned-log.jsonl"))
+
+
+def test_a_damaged_newest_state_is_told_and_the_one_before_is_used(undisturbed, tmp_path, monkeypatch, capsys):
+    with monkeypatch.context() as patch:
+        crashing(patch, 11)
+        with pytest.raises(MemoryError):
+            train(tmp_path)
+    newest, older = saved_states(tmp_path / "run")
+    data = bytearray((newest / "tensors.pt").read_bytes())
+    data[len(data) // 2] ^= 1
+    (newest / "tensors.pt").write_bytes(data)
+    assert_same(train(tmp_path, "--resume"), undisturbed)
+    said = capsys.readouterr().out
+    assert "step-0000000010/tensors.pt is damaged" in said and "resumed at step 5" in said
+    for folder in saved_states(tmp_path / "run"):
+        (folder / "manifest.json").write_text("{")
+    with pytest.raises(StartError, match="no checkpoint is whole"):
+        train(tmp_path, "--resume")
+
+
+def test_what_cannot_be_resumed_is_refused_before_anything_is_touched(undisturbed, tmp_path):
+    before = {path: path.read_bytes() for path in undisturbed.rglob("*") if path.is_file()}
+    with pytest.raises(StartError, match="holds no checkpoint"):
+        train(tmp_path, "--resume")
+    assert not list(tmp_path.iterdir())
+    for flags, words in ((["--lr", "0.5"], "lr was 0.03, is 0.5"), (["--sigma_param", "exp"], "sigma_param was 'explin'")):
+        with pytest.raises(StartError, match=words):
+            train(undisturbed.parent, "--resume", *flags)
+    with pytest.raises(HparamsError, match="resume is 'maybe'"):
+        train(tmp_path, "--resume", "maybe")
+    with pytest.raises(HparamsError, match="leave out --restore_path"):
+        train(tmp_path, "--resume", "--restore_path", "x")
+    assert {path: path.read_bytes() for path in undisturbed.rglob("*") if path.is_file()} == before
+
+
+def test_a_finished_run_goes_on_with_more_updates(tmp_path, undisturbed):
+    short = train(tmp_path, "--num_iters", 7)
+    assert json.loads((short / "finished.json").read_text()) == {"iteration": 7, "epoch": 3}
+    longer = train(tmp_path, "--resume")
+    ours, theirs = tensors(longer), tensors(undisturbed)
+    assert all(torch.equal(torch.as_tensor(ours[name]), torch.as_tensor(theirs[name])) for name in theirs)
+    assert len(saved_states(longer)) == 2
+
+
+def test_a_run_that_skips_for_ever_is_stopped_and_told_why(tmp_path):
+    with pytest.raises(Stuck) as end:
+        train(tmp_path, "--skip_threshold", "1e-9", "--max_consecutive_skips", 4)
+    assert "the last 5 updates were all skipped. Events: high_grad 5" in str(end.value)
+    assert "not below --skip_threshold 1e-09: try a --lr below 0.03" in str(end.value)
+    assert (tmp_path / "run/stuck-model.th").is_file() and end.value.exit_code == 3
+    assert read_run(tmp_path / "run").skipped_updates == 5
+
+
+def test_a_full_disk_is_told_and_training_goes_on(undisturbed, tmp_path, monkeypatch, capsys):
+    original, saves = trainer_module.save_state, []
+
+    def full(folder, position, *rest):
+        saves.append(position.iteration)
+        if position.iteration == 10:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return original(folder, position, *rest)
+
+    monkeypatch.setattr(trainer_module, "save_state", full)
+    assert_same(train(tmp_path), undisturbed)
+    assert saves == [5, 10, 12] and "at step 10 could not be written" in capsys.readouterr().err
+    assert [int(folder.name[-2:]) for folder in saved_states(tmp_path / "run")] == [12, 5]
+
+
+def test_a_last_save_that_fails_is_the_runs_exit(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(trainer_module, "save_state", full)
+    with pytest.raises(NotSaved, match="trained to step 12; not saved: .*No space left"):
+        train(tmp_path)
+    assert not (tmp_path / "run/finished.json").exists()
+
+
+def command(folder: Path, *flags) -> list[str]:
+    return [sys.executable, str(ROOT / "train.py"), *FLAGS, "--save_dir", str(folder), "--desc", "run", *flags]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+def test_a_signal_saves_and_exits_with_75(tmp_path, number):
+    process = subprocess.Popen(command(tmp_path, "--num_iters", "100000"), stderr=subprocess.PIPE, text=True)
+    log = tmp_path / "run/log.jsonl"
+    while not (log.is_file() and '"train_loss"' in log.read_text()):
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(number)
+    _, said = process.communicate()
+    assert process.returncode == 75 and "--resume goes on" in said
+    (state,) = saved_states(tmp_path / "run")[:1]
+    step = json.loads((state / "position.json").read_text())["iteration"]
+    assert f"at step {step}" in said
+
+
+def test_two_ranks_go_on_to_the_bit(run_mpi, tmp_path):
+    for desc, parts in (("whole", [8]), ("parts", [3, 8])):
+        for iterations in parts:
+            resumed = run_mpi(2, ROOT / "train.py", *FLAGS, "--device", "cpu", "--save_dir", tmp_path, "--desc", desc,
+                              "--num_iters", iterations, "--resume", "auto")
+            assert resumed.returncode == 0, resumed.stderr
+    ours, theirs = tensors(tmp_path / "parts"), tensors(tmp_path / "whole")
+    assert all(torch.equal(torch.as_tensor(ours[name]), torch.as_tensor(theirs[name])) for name in theirs)
+    one = subprocess.run(command(tmp_path, "--desc", "parts", "--resume"), capture_output=True, text=True, env=os.environ)
+    assert one.returncode == 2 and "there were 2, now 1" in one.stderr

@@ -1,0 +1,45 @@
+"""Compiled parts compute what the plain ones do, for the same noise, and are made once for each shape."""
+
+import pytest
+import torch
+
+from vdvae.step.acceleration import memory_format
+from vdvae.step.compilation import compile_parts
+from vdvae.ranks.distributed import World
+from vdvae.step.ema import average_of
+from vdvae.step.optimizer import make_optimizer
+from vdvae.step.train_step import TrainStep
+from vdvae.model.vae import VAE
+
+
+@pytest.fixture(autouse=True)
+def settings_of_the_compiler():
+    """compile_parts changes them for the process; they come back."""
+    torch.compiler.reset()
+    with torch._inductor.config.patch(fallback_random=False), torch._dynamo.config.patch(recompile_limit=8):
+        yield
+
+
+@pytest.mark.parametrize("precision, losses, norms", [("fp32", 1e-4, 1e-4), ("bf16", 2**-9, 2**-6)])
+def test_compiled_updates_are_the_plain_ones_to_rounding(small_hparams, small_batch, precision, losses, norms):
+    hparams = small_hparams("--sigma_param", "explin", "--dec_blocks", "8x3", "--enc_blocks", "8x2",
+                            "--no_bias_above", 0, "--precision", precision)
+    input = small_batch.input.contiguous(memory_format=memory_format(hparams))
+    figures, names = [], []
+    for compiled in (False, True):
+        torch.manual_seed(0)
+        vae = VAE(hparams)
+        average = average_of(vae)
+        if compiled:
+            torch._dynamo.utils.counters.clear()
+            compile_parts(vae)
+        step = TrainStep(vae, average, make_optimizer(hparams, vae.parameters()), hparams, World())
+        torch.manual_seed(1)
+        results = [step(input, small_batch.target, 1e-3) for _ in range(3)]
+        figures.append(torch.stack([torch.cat([result.losses[0], result.grad_norm[None]]) for result in results]))
+        names.append(list(vae.state_dict()))
+    for columns, tolerance in ((slice(3), losses), (slice(3, 4), norms)):
+        torch.testing.assert_close(figures[1][:, columns], figures[0][:, columns], rtol=tolerance, atol=0)
+    assert names[0] == names[1]
+    # Six parts, four graphs: encoder block, decoder block on an initial state and on a later one, likelihood.
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 4

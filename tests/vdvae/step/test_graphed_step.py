@@ -1,0 +1,99 @@
+"""A recorded update does what the update does; the graph here is one that any device can replay."""
+
+from collections.abc import Callable
+from copy import deepcopy
+
+import pytest
+import torch
+
+from vdvae.ranks.distributed import World
+from vdvae.step.ema import average_of
+from vdvae.step.graphed_step import WARM_UP, GraphedStep
+from vdvae.step.optimizer import make_optimizer
+from vdvae.step.step_report import PendingReport
+from vdvae.step.train_step import StepResult, TrainStep
+from vdvae.model.vae import VAE
+
+COPIED = ("losses", "grad_norm", "grad_norms", "skip", "stop")
+
+
+class ReplayedOnHost:
+    """Does the recorded work again at each replay and puts what comes out where the recording's lies, as CUDA does."""
+
+    def __init__(self, step: TrainStep):
+        self.step, self.recordings = step, 0
+
+    def warm_up(self, work: Callable[[], StepResult]) -> StepResult:
+        return work()
+
+    def record(self, work: Callable[[], StepResult]) -> StepResult:
+        parts = (self.step.model, self.step.average, self.step.optimizer)
+        before, noise = [deepcopy(part.state_dict()) for part in parts], torch.get_rng_state()
+        self.work, self.left = work, work()
+        for part, state in zip(parts, before):
+            part.load_state_dict(state)
+        torch.set_rng_state(noise)
+        self.recordings += 1
+        return self.left
+
+    def replay(self) -> None:
+        result = self.work()
+        for name in COPIED:
+            getattr(self.left, name).copy_(getattr(result, name))
+        self.left.elbos[0].latents[0].z.copy_(result.elbos[0].latents[0].z)
+
+
+def make_step(hparams) -> TrainStep:
+    torch.manual_seed(0)
+    vae = VAE(hparams)
+    return TrainStep(vae, average_of(vae), make_optimizer(hparams, vae.parameters()), hparams, World())
+
+
+def trained(step: TrainStep) -> torch.Tensor:
+    return torch.cat([weight.detach().flatten() for model in (step.model, step.average) for weight in model.parameters()])
+
+
+@pytest.mark.parametrize("flags", [(), ("--posterior", "residual"), ("--prior_const1", "--accumulate_steps", 2, "--n_batch", 4)],
+                         ids=["plain", "residual", "in parts"])
+def test_recorded_updates_are_the_updates_with_their_rate_batch_and_stop(small_hparams, small_batch, flags):
+    plain, inner = (make_step(small_hparams("--sigma_param", "explin", *flags)) for _ in range(2))
+    graph = ReplayedOnHost(inner)
+    graphed = GraphedStep(inner, lambda: graph)
+    results = {}
+    for name, step in (("plain", plain), ("graphed", graphed)):
+        torch.manual_seed(1)
+        results[name] = []
+        for update in range(WARM_UP + 4):
+            batch = [tensor.roll(update, dims=0) * (1 + update) for tensor in small_batch]
+            if update == WARM_UP + 2:
+                batch[0][0, 0, 0, 0] = torch.nan  # skipped, in the recording too
+            results[name].append(step(*batch, torch.tensor(1e-3 * update).item(), update == WARM_UP + 1))
+    assert graph.recordings == 1
+    assert torch.equal(trained(inner), trained(plain))
+    for one, other in zip(results["plain"], results["graphed"]):  # each result is still its own update's
+        for name in COPIED:
+            assert torch.allclose(getattr(one, name).float(), getattr(other, name).float(), rtol=0, atol=0, equal_nan=True)
+        assert torch.allclose(one.elbos[0].latents[0].z, other.elbos[0].latents[0].z, rtol=0, atol=0, equal_nan=True)
+    skipped = [PendingReport(result, 0, 0, 0.0).read().skipped for result in results["graphed"]]
+    assert skipped == [update == WARM_UP + 2 for update in range(WARM_UP + 4)]
+
+
+def test_a_run_that_goes_on_and_warms_up_anew_computes_what_the_undisturbed_one_does(small_hparams, small_batch):
+    ends = []
+    for stops in ((), (5,)):
+        inner = make_step(small_hparams("--sigma_param", "explin"))
+        torch.manual_seed(1)
+        for update in range(9):
+            if update == 0 or update in stops:
+                graphed = GraphedStep(inner, lambda: ReplayedOnHost(inner))
+            graphed(*small_batch, 1e-3 * (1 + update) / 7)  # a rate that float32 rounds
+        ends.append(trained(inner))
+    assert torch.equal(*ends)
+
+
+def test_a_batch_of_another_shape_is_refused(small_hparams, small_batch):
+    inner = make_step(small_hparams())
+    graphed = GraphedStep(inner, lambda: ReplayedOnHost(inner))
+    graphed(*small_batch, 1e-3)
+    with pytest.raises(ValueError, match=r"takes batches \[4, 3, 8, 8\], got \[1, 3, 8, 8\]"):
+        graphed(small_batch.input[:1], small_batch.target[:1], 1e-3)

@@ -1,0 +1,128 @@
+"""The same training on a GPU: run with `python -m pytest tests -m cuda`."""
+
+import numpy as np
+import pytest
+import torch
+
+from vdvae.step.compilation import compile_parts
+from vdvae.data.images import ArrayImages
+from vdvae.ranks.distributed import World
+from vdvae.step.ema import average_of
+from vdvae.step.graphed_step import CudaGraph, GraphedStep
+from vdvae.training.loader import TrainLoader
+from vdvae.step.optimizer import make_optimizer
+from vdvae.ranks.randomness import own_noise, seed_noise
+from vdvae.saving.resume import noise_state
+from vdvae.step.step_report import PendingReport
+from vdvae.step.train_step import TrainStep
+from vdvae.model.vae import VAE
+
+pytestmark = pytest.mark.cuda
+GPU = World(device=torch.device("cuda", 0))
+RANDN_LIKE = torch.randn_like
+
+
+def make_step(hparams, world: World) -> TrainStep:
+    torch.manual_seed(0)
+    vae = VAE(hparams).to(world.device)
+    average = average_of(vae)
+    if hparams.compile:
+        compile_parts(vae)
+    return TrainStep(vae, average, make_optimizer(hparams, vae.parameters()), hparams, world)
+
+
+def on(batch, world: World):
+    return type(batch)(*(tensor.to(world.device) for tensor in batch))
+
+
+@pytest.fixture(autouse=True)
+def exact_float32(monkeypatch):
+    """Convolutions without TF32, whose ten bits of mantissa would hide everything else."""
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    monkeypatch.setattr(torch, "randn_like", torch.zeros_like)
+
+
+@pytest.mark.parametrize("flag", ["vanilla", "explin", "upbounded1", "bounded0.1_1"])
+def test_three_updates_agree_with_the_cpu(small_hparams, small_batch, flag):
+    """Losses to 1e-4: three updates multiply float32's rounding of sums in another order."""
+    losses = []
+    for world in (World(), GPU):
+        step = make_step(small_hparams("--sigma_param", flag), world)
+        results = [step(*on(small_batch, world), 1e-3) for _ in range(3)]
+        losses.append(torch.stack([result.losses[0].cpu() for result in results]))
+    torch.testing.assert_close(losses[1], losses[0], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("flags", [(), ("--precision", "bf16"), ("--checkpoint_blocks",),
+                                   ("--n_batch", 4, "--accumulate_steps", 2)])
+@pytest.mark.parametrize("threshold", [400.0, 1e-6])
+def test_no_host_synchronisation_in_a_step(small_hparams, small_batch, threshold, flags):
+    step = make_step(small_hparams("--skip_threshold", threshold, *flags), GPU)
+    batch = on(small_batch, GPU)
+    step(*batch, 1e-3)  # the first step allocates the optimizer's state
+    torch.cuda.synchronize()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        pending = PendingReport(step(*batch, 1e-3), 1, 0, 1e-3)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert pending.read().skipped == (threshold == 1e-6)
+
+
+def test_images_that_stay_on_the_gpu_are_those_of_the_loader(small_hparams, monkeypatch):
+    images = ArrayImages(np.random.default_rng(0).integers(0, 256, (23, 8, 8, 3), dtype=np.uint8), np.arange(2, 23))
+    hparams = small_hparams("--n_batch", 4)
+    resident = list(TrainLoader(images, hparams, GPU).epoch(1))
+    monkeypatch.setattr("vdvae.training.resident.RESIDENT_BYTES", 0)
+    loaded = list(TrainLoader(images, hparams, GPU).epoch(1))
+    assert all(batch.device.type == "cuda" for batch in resident)
+    assert torch.equal(torch.stack(resident).cpu(), torch.stack(loaded))
+
+
+@pytest.mark.parametrize("flags", [("--precision", "bf16"), ("--precision", "bf16", "--compile")], ids=" ".join)
+def test_bf16_and_compiled_updates_are_near_float32(small_hparams, small_batch, flags):
+    exact, faster = make_step(small_hparams("--sigma_param", "explin"), GPU), make_step(small_hparams("--sigma_param", "explin", *flags), GPU)
+    for _ in range(3):
+        losses = [step(*on(small_batch, GPU), 1e-3).losses for step in (exact, faster)]
+        torch.testing.assert_close(losses[1], losses[0], rtol=2**-9, atol=0)
+
+
+@pytest.mark.parametrize("flags, tolerance", [((), 1e-5), (("--precision", "bf16", "--compile"), 2**-9)],
+                         ids=["float32", "all on"])
+def test_recorded_updates_are_the_updates(small_hparams, small_batch, flags, tolerance):
+    hparams = small_hparams("--sigma_param", "explin", "--cuda_graphs", *flags)
+    plain, inner = make_step(hparams, GPU), make_step(hparams, GPU)
+    recorded = GraphedStep(inner, CudaGraph)
+    batch = on(small_batch, GPU)
+    for update in range(8):
+        threshold = [float("nan"), 0.0][update != 6]  # the seventh is skipped, in the recording too
+        spoilt = [batch.input + threshold, batch.target]
+        one, other = plain(*spoilt, 1e-3 * update), recorded(*spoilt, 1e-3 * update)
+        torch.testing.assert_close(other.losses, one.losses, rtol=tolerance, atol=0, equal_nan=True)
+        assert other.skip == one.skip == (update == 6)
+    torch.testing.assert_close(list(inner.parameters), list(plain.parameters), rtol=tolerance, atol=tolerance)
+
+
+def test_recorded_updates_draw_the_noise_of_the_updates(small_hparams, small_batch, monkeypatch):
+    """With an evaluation's own noise in between, as a run has it; what a checkpoint keeps of the noise agrees too."""
+    monkeypatch.setattr(torch, "randn_like", RANDN_LIKE)
+    draws, states = [], []
+    for recorded in (False, True):
+        step = make_step(small_hparams("--sigma_param", "explin", "--cuda_graphs"), GPU)
+        call = GraphedStep(step, CudaGraph) if recorded else step
+        seed_noise(0, GPU)
+        draws.append([])
+        for _ in range(8):
+            draws[-1].append(call(*on(small_batch, GPU), 1e-3).elbos[0].latents[0].z)
+            with own_noise(5, GPU):
+                torch.randn(3, device=GPU.device)
+        states.append(noise_state(GPU)[1])
+    torch.testing.assert_close(torch.stack(draws[1]), torch.stack(draws[0]), rtol=1e-4, atol=1e-4)
+    assert torch.equal(*states)
+
+
+def test_a_skipped_update_changes_nothing(small_hparams, small_batch):
+    step = make_step(small_hparams("--skip_threshold", 1e-6), GPU)
+    before = [parameter.detach().clone() for parameter in step.parameters]
+    assert PendingReport(step(*on(small_batch, GPU), 1e-3), 0, 0, 1e-3).read().reasons == {"high_grad": [0]}
+    assert all(torch.equal(old, new) for old, new in zip(before, step.parameters))

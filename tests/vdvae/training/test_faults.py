@@ -1,0 +1,138 @@
+"""Faults put into single updates, ranks and logs; benchmarks/faults/injected.py has the long table."""
+
+import contextlib
+import json
+import resource
+
+import pytest
+import torch
+
+from benchmarks.faults.injected_run import FAULTS
+from tests.vdvae.saving.test_resume import stopping, train
+from vdvae.records import log as log_module
+from vdvae.saving.checkpoint import save_checkpoint
+from vdvae.ranks.distributed import World
+from vdvae.step.ema import average_of
+from vdvae.training.endings import NotSaved, Stopped
+from vdvae.step.locate import locate_loss, locate_nan_gradient
+from vdvae.records.log import RunLogger, append_whole
+from vdvae.step.optimizer import make_optimizer
+from vdvae.saving.run_state import Position, save_state
+from vdvae.step.step_report import PendingReport
+from vdvae.step.train_step import TrainStep
+from vdvae.model.vae import VAE
+
+EXPECTED = {"nan-input": ({"rate_nan", "distortion_nan"}, "encoder", None), "inf-input": ({"rate_nan", "distortion_nan"}, "encoder", None),
+            "nan-activation": ({"rate_nan", "distortion_nan"}, "decoder", 2), "inf-activation": ({"rate_nan", "distortion_nan"}, "decoder", 2),
+            "nan-gradient": ({"grad_nan"}, "decoder", 1), "inf-gradient": ({"grad_nan"}, "decoder", 1)}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", EXPECTED)
+def test_what_is_not_finite_is_skipped_counted_and_located(small_hparams, small_batch, fault):
+    """A decoder block's bad output is found in the block that takes it in."""
+    hparams = small_hparams()
+    vae = VAE(hparams)
+    step = TrainStep(vae, average_of(vae), make_optimizer(hparams, vae.parameters()), hparams, World())
+    before = [parameter.detach().clone() for parameter in vae.parameters()]
+    hooks = FAULTS[fault](step, *small_batch)
+    result = step(*small_batch, 1e-3)
+    for hook in hooks:
+        hook.remove()
+    reasons, origin, block = EXPECTED[fault]
+    assert set(PendingReport(result, 0, 0, 1e-3).read().reasons) == reasons
+    names = [name for name, _ in vae.named_parameters()]
+    found = locate_nan_gradient(result.elbos[0], names, result.grad_norms) if reasons == {"grad_nan"} else locate_loss(result.elbos[0])
+    assert (found.origin, found.block) == (origin, block)
+    assert all(torch.equal(old, now) for old, now in zip(before, vae.parameters()))
+
+
+FLAGS = ["--hps", "photos32_overfit", "--width", 8, "--zdim", 2, "--num_mixtures", 1, "--dec_blocks", "1x1,32m1", "--enc_blocks",
+         "32d32,1x1", "--num_iters", 4, "--device", "cpu", "--num_variables_visualize", 0, "--num_temperatures_visualize", 0]
+
+
+@pytest.mark.parametrize("launcher", ["run_mpi", "run_torchrun"])
+@pytest.mark.parametrize("rank", [0, 1])
+def test_the_first_error_of_a_rank_is_on_the_screen_and_ends_all(request, tmp_path, launcher, rank):
+    start = request.getfixturevalue(launcher)
+    done = start(2, "-m", "benchmarks.faults.injected_run", "exception", rank, 2, *FLAGS, "--save_dir", tmp_path, "--desc", "run")
+    told = [line for line in done.stderr.splitlines() if line.startswith("error on rank")]
+    assert told, done.stderr
+    assert done.returncode not in (0, 2) and told[0] == f"error on rank {rank} of 2: MemoryError: no memory left"
+
+
+@contextlib.contextmanager
+def small_disk():
+    """Files may grow to 1000 bytes, as on a disk that is nearly full; no longer than needed, as it holds for pytest too."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_line_for_which_there_is_no_room_is_left_out_whole(tmp_path):
+    path = tmp_path / "log.jsonl"
+    with small_disk():
+        append_whole(path, b"x" * 899 + b"\n")
+        with pytest.raises(OSError):
+            append_whole(path, b"y" * 199 + b"\n")
+        append_whole(path, b"z" * 49 + b"\n")
+    assert path.read_bytes() == b"x" * 899 + b"\n" + b"z" * 49 + b"\n"
+
+
+def test_lost_lines_are_counted_and_told_once(tmp_path, capsys):
+    log = RunLogger(tmp_path)
+    with small_disk():
+        for step in range(40):
+            log.event(step=step, reason="high_grad")
+    kept = [json.loads(line)["step"] for line in (tmp_path / "events.jsonl").open()]
+    assert kept == list(range(len(kept))) and 5 < len(kept) < 40 and log.lost == 40 - len(kept)
+    assert capsys.readouterr().err.count("a line of events.jsonl could not be written") == 1
+
+
+def test_a_run_whose_log_lost_lines_trains_to_its_end_and_says_so(tmp_path, monkeypatch):
+    whole, calls = append_whole, []
+
+    def full(path, content):
+        calls.append(path)
+        if 3 <= len(calls) < 6:
+            raise OSError(28, "No space left on device")
+        whole(path, content)
+
+    expected = train(tmp_path / "whole")
+    monkeypatch.setattr(log_module, "append_whole", full)
+    with pytest.raises(NotSaved, match="trained to step 12; 3 lines of the logs are lost") as end:
+        train(tmp_path / "full")
+    assert end.value.exit_code == 4 and (tmp_path / "full/run/finished.json").is_file()
+    ours, theirs = (torch.load(folder / "latest-model.th", weights_only=True) for folder in (tmp_path / "full/run", expected))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_a_shortened_log_is_told_and_goes_on_in_whole_lines(tmp_path, monkeypatch, capsys):
+    with monkeypatch.context() as patch:
+        stopping(patch, 4)
+        with pytest.raises(Stopped):
+            train(tmp_path / "short")
+    log = tmp_path / "short/run/log.jsonl"
+    content = log.read_bytes()
+    log.write_bytes(content[:-9])
+    train(tmp_path / "short", "--resume")
+    assert f"log.jsonl has {len(content) - 9} bytes, it had {len(content)}" in capsys.readouterr().err
+    after = log.read_bytes()
+    assert after.startswith(content[:-9] + b"\n") and all(json.loads(line) for line in after[len(content) - 8 :].splitlines())
+
+
+
+def test_a_checkpoint_for_which_there_is_no_room_leaves_the_older_one_and_no_half_a_file(small_hparams, tmp_path):
+    """torch.save's own error on a full disk is no OSError."""
+    hparams = small_hparams()
+    vae = VAE(hparams)
+    prefix = tmp_path / "latest"
+    prefix.with_name("latest-model.th").write_bytes(b"older")
+    with small_disk(), pytest.raises(OSError, match="latest-model.th.partial"):
+        save_checkpoint(prefix, vae, vae, make_optimizer(hparams, vae.parameters()))
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"latest-model.th": b"older"}
+    with small_disk(), pytest.raises(OSError, match="tensors.pt"):
+        save_state(tmp_path, Position(1, 0, 1, 1, {}, {}, {}, 0.0), {"model": vae.state_dict()})
+    assert not list((tmp_path / "state").iterdir())

@@ -1,0 +1,48 @@
+"""Data sets by name: `load_splits` gives train, valid and test images."""
+
+from pathlib import Path
+
+from vdvae.data import cifar10, ffhq, folder, imagenet, photos
+from vdvae.data.folder import FolderImages
+from vdvae.data.images import ArrayImages, ImageSet
+from vdvae.data.spec import DATASETS, DatasetSpec
+from vdvae.data.splits import Splits
+
+__all__ = ["DATASETS", "ArrayImages", "DatasetSpec", "FolderImages", "ImageSet", "Splits", "load_splits"]
+
+
+def load_splits(name: str, data_root: str, image_size: int, seed: int = 0) -> Splits:
+    """Train, valid and test images (uint8 `[H, W, 3]`) of the data set `name`, read from the folder `data_root`.
+
+    image_size: pixels on a side; chosen freely for `folder`, a fact for every other set.
+    seed: draws the ten images of photos32_ten; every other split is the same for all seeds.
+    Raises ValueError for an unknown name, an image_size that the set does not have or a malformed file, and
+    FileNotFoundError, naming the script that gets it, for a missing one.
+    """
+    _check(name, image_size)
+    root = Path(data_root)
+    match name:
+        case "cifar10":
+            return cifar10.load_cifar10(root)
+        case "imagenet32" | "imagenet64":
+            return imagenet.load_imagenet(root, image_size)
+        case "ffhq_256":
+            return ffhq.load_ffhq_256(root)
+        case "ffhq_1024":
+            return ffhq.load_ffhq_1024(root)
+        case "photos32":
+            return photos.load_photos32()
+        case "photos32_ten":
+            return photos.load_photos32_ten(seed)
+        case "folder":
+            return folder.load_folder(root, image_size)
+
+
+def _check(name: str, image_size: int) -> None:
+    if name not in DATASETS:
+        raise ValueError(f"unknown dataset {name!r}: choose from {', '.join(DATASETS)}")
+    has = DATASETS[name].image_size
+    if has is not None and image_size != has:
+        raise ValueError(f"dataset {name} has images of size {has}, not {image_size}")
+    if image_size < 1:
+        raise ValueError(f"image_size must be at least 1 for dataset {name}, got {image_size}")

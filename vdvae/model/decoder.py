@@ -1,0 +1,154 @@
+"""The top-down path: latents block by block, from the lowest resolution to the image's."""
+
+from collections.abc import Sequence
+from itertools import groupby
+from operator import attrgetter
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from stable_params import Normal, Parameterization, ResidualNormal
+from vdvae.settings.block_strings import DecoderBlockSpec, parse_decoder_blocks
+from vdvae.model.blocks import Block, conv, gelu, run_block, scale_weight
+from vdvae.settings.hparams import Hparams
+from vdvae.model.likelihood import LogisticMixture
+
+
+_resolution = attrgetter("resolution")
+
+
+class Latent(NamedTuple):
+    """What one decoder block did with a batch, all `[B, zdim, res, res]` float32."""
+
+    posterior: Normal
+    prior: Normal
+    z: Tensor  # a draw from the posterior
+    kl: Tensor  # nats, elementwise
+
+    def detach(self) -> "Latent":
+        """The same tensors, without their graph (nothing is copied)."""
+        return Latent(self.posterior.detach(), self.prior.detach(), self.z.detach(), self.kl.detach())
+
+
+class DecoderBlock(nn.Module):
+    """One stochastic layer: prior and posterior of `z`, then the residual update of the state."""
+
+    def __init__(self, hparams: Hparams, spec: DecoderBlockSpec, n_blocks: int):
+        super().__init__()
+        self.resolution, self.mixin = spec
+        self.width, self.zdim = hparams.widths[self.resolution], hparams.zdim
+        self.posterior_scale: Parameterization = hparams.posterior_scale
+        self.prior_scale: Parameterization = hparams.prior_scale
+        self.residual_posterior = hparams.posterior == "residual"
+        middle = int(self.width * hparams.bottleneck_multiple)
+        self.enc = Block(2 * self.width, middle, 2 * self.zdim, self.resolution)
+        self.prior = Block(self.width, middle, 2 * self.zdim + self.width, self.resolution)
+        self.z_proj = conv(self.zdim, self.width, 1)
+        self.resnet = Block(self.width, middle, self.width, self.resolution, residual=True)
+        nn.init.zeros_(self.prior.c4.weight)
+        scale_weight(self.z_proj, n_blocks**-0.5)
+        scale_weight(self.resnet.c4, n_blocks**-0.5)
+
+    def forward(self, x: Tensor, bottom_up: Tensor) -> tuple[Tensor, Latent]:
+        """State `[B, width, res, res]` to the new state and the block's latent, drawn from the posterior.
+
+        `bottom_up` `[B, middle, res, res]` is what enc.c1 makes of the encoder's activations, its other half of the input.
+        With a residual posterior, `enc` gives it in units of the prior.
+        """
+        activated = gelu(x)
+        of_state = F.conv2d(activated, self.enc.c1.weight[:, : self.width], self.enc.c1.bias)
+        posterior = self.posterior_scale.normal(*_loc_and_raw(self.enc.after_c1(of_state + bottom_up)))
+        prior, residual = self._prior(activated)
+        if self.residual_posterior:
+            posterior = ResidualNormal(posterior, prior)
+        z = posterior.rsample()
+        latent = Latent(posterior, prior, z, posterior.kl(prior))
+        return self._update(x + residual, z), latent
+
+    def generate(self, x: Tensor, z: Tensor | None, temperature: float) -> Tensor:
+        """New state from `z` `[B, zdim, res, res]`; None draws it from the prior with sigma times `temperature`."""
+        prior, residual = self._prior(gelu(x))
+        if z is None:
+            z = prior.tempered(temperature).rsample()
+        return self._update(x + residual, z)
+
+    def _prior(self, activated: Tensor) -> tuple[Normal, Tensor]:
+        out = self.prior.after_c1(self.prior.c1(activated))
+        return self.prior_scale.normal(*_loc_and_raw(out[:, : 2 * self.zdim])), out[:, 2 * self.zdim :]
+
+    def _update(self, x: Tensor, z: Tensor) -> Tensor:
+        return self.resnet(x + self.z_proj(z.to(x.dtype)))
+
+
+class Decoder(nn.Module):
+    """All decoder blocks, their learned initial states and the output layer."""
+
+    def __init__(self, hparams: Hparams):
+        super().__init__()
+        specs = parse_decoder_blocks(hparams.dec_blocks)
+        self.image_size, self.checkpoint_blocks = hparams.image_size, hparams.checkpoint_blocks
+        self.dec_blocks = nn.ModuleList(DecoderBlock(hparams, spec, len(specs)) for spec in specs)
+        biased = sorted({spec.resolution for spec in specs if spec.resolution <= hparams.no_bias_above})
+        self.bias_xs = nn.ParameterList(nn.Parameter(torch.zeros(1, hparams.widths[res], res, res)) for res in biased)
+        self.out_net = LogisticMixture(hparams.width, hparams.num_mixtures, hparams.dataset_spec.five_bit)
+        self.gain = nn.Parameter(torch.ones(1, hparams.width, 1, 1))
+        self.bias = nn.Parameter(torch.zeros(1, hparams.width, 1, 1))
+
+    def forward(self, activations: dict[int, Tensor]) -> tuple[Tensor, list[Latent]]:
+        """The encoder's activations to the final state `[B, width, H, W]` and each block's latent, in block order."""
+        features = activations[self.image_size]
+        states = self._initial_states(features.shape[0], _memory_format(features))
+        latents = []
+        for block, bottom_up in zip(self.dec_blocks, self._bottom_up(activations)):
+            x, latent = run_block(block, self._enter(block, states), bottom_up, again=self.checkpoint_blocks)
+            states[block.resolution] = x
+            latents.append(latent)
+        return self._final(states), latents
+
+    def _bottom_up(self, activations: dict[int, Tensor]) -> list[Tensor]:
+        """Each block's enc.c1 of the encoder's activations, in block order: one convolution a resolution."""
+        by_resolution = groupby(sorted(self.dec_blocks, key=_resolution), key=_resolution)
+        parts = {}
+        for resolution, blocks in ((resolution, list(blocks)) for resolution, blocks in by_resolution):
+            weight = torch.cat([block.enc.c1.weight[:, block.width :] for block in blocks])
+            parts[resolution] = iter(F.conv2d(gelu(activations[resolution]), weight).chunk(len(blocks), dim=1))
+        return [next(parts[block.resolution]) for block in self.dec_blocks]
+
+    def generate(self, n: int, temperature: float = 1.0, latents: Sequence[Tensor | None] = ()) -> Tensor:
+        """Final state `[n, width, H, W]` of free samples; `latents` gives z of the first blocks, the rest is drawn."""
+        states = self._initial_states(n)
+        given = list(latents) + [None] * (len(self.dec_blocks) - len(latents))
+        for block, z in zip(self.dec_blocks, given, strict=True):
+            states[block.resolution] = block.generate(self._enter(block, states), z, temperature)
+        return self._final(states)
+
+    def _initial_states(self, n: int, memory_format: torch.memory_format = torch.contiguous_format) -> dict[int, Tensor]:
+        """The learned states for a batch of n; zeros at the resolutions without one."""
+        states = {bias.shape[2]: bias for bias in self.bias_xs}
+        for block in self.dec_blocks:
+            if block.resolution not in states:
+                states[block.resolution] = self.gain.new_zeros(1, block.width, block.resolution, block.resolution)
+        formatted = {resolution: state.contiguous(memory_format=memory_format) for resolution, state in states.items()}
+        return {resolution: state.expand(n, -1, -1, -1) for resolution, state in formatted.items()}
+
+    def _enter(self, block: DecoderBlock, states: dict[int, Tensor]) -> Tensor:
+        x = states[block.resolution]
+        if block.mixin is None:
+            return x
+        lower = states[block.mixin][:, : block.width]
+        return x + F.interpolate(lower, scale_factor=block.resolution // block.mixin)
+
+    def _final(self, states: dict[int, Tensor]) -> Tensor:
+        return states[self.image_size] * self.gain + self.bias
+
+
+def _loc_and_raw(out: Tensor) -> tuple[Tensor, Tensor]:
+    """The halves of `[B, 2 zdim, res, res]` in float32, channels first: torch.compile wants it of a KL's buffers."""
+    return out.to(torch.float32, memory_format=torch.contiguous_format).chunk(2, dim=1)
+
+
+def _memory_format(x: Tensor) -> torch.memory_format:
+    channels_last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+    return torch.channels_last if channels_last else torch.contiguous_format

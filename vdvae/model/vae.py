@@ -1,0 +1,88 @@
+"""The very deep VAE: encoder, decoder and objective."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from vdvae.model.decoder import Decoder, Latent
+from vdvae.model.encoder import Encoder
+from vdvae.settings.hparams import Hparams
+
+
+@dataclass(frozen=True)
+class Elbo:
+    """The objective of one batch, and what is needed to say which block misbehaved."""
+
+    negative_elbo: Tensor  # scalar, nats per dimension, mean over the batch
+    distortion: Tensor  # [B], nats per dimension
+    rate: Tensor  # [B], nats per dimension
+    kl_per_block: Tensor  # [L, B], nats
+    latents: tuple[Latent, ...]  # one per decoder block, without graph
+    encoding: Tensor  # [B, width, res, res], the encoder's lowest activations, without graph
+
+    def detach(self) -> "Elbo":
+        """The same tensors without their graph; nothing is copied."""
+        names = ("negative_elbo", "distortion", "rate", "kl_per_block")
+        return replace(self, **{name: getattr(self, name).detach() for name in names})
+
+
+class VAE(nn.Module):
+    """The model of Child 2020 with the scales that `hparams` names; layer names and shapes are the original's."""
+
+    def __init__(self, hparams: Hparams):
+        super().__init__()
+        self.encoder = Encoder(hparams)
+        self.decoder = Decoder(hparams)
+
+    def forward(self, input: Tensor, target: Tensor) -> Elbo:
+        """Score a batch: `input` `[B, 3, H, W]` standardised, `target` `[B, H, W, 3]` in [-1, 1].
+
+        Draws one standard normal tensor per decoder block, in block order, from the global generator. Distributions and
+        likelihood are float32 whatever the convolutions run in.
+        """
+        return self.score(self.encoder(input), target)
+
+    def score(self, activations: dict[int, Tensor], target: Tensor) -> Elbo:
+        """Score targets as `forward` does, from the encoder's activations: fresh latents need no second encoding."""
+        state, latents = self.decoder(activations)
+        distortion = self.decoder.out_net.nll(state, target)
+        kl_per_block = torch.stack([latent.kl.sum(dim=(1, 2, 3)) for latent in latents])
+        rate = kl_per_block.sum(dim=0) / target[0].numel()
+        return Elbo((distortion + rate).mean(), distortion, rate, kl_per_block,
+                    tuple(latent.detach() for latent in latents), activations[min(activations)].detach())
+
+    @property
+    def latent_shapes(self) -> list[tuple[int, int, int]]:
+        """(zdim, res, res) of one image's latent in each block, in block order."""
+        return [(block.zdim, block.resolution, block.resolution) for block in self.decoder.dec_blocks]
+
+    @torch.no_grad()
+    def encode(self, input: Tensor) -> list[Latent]:
+        """Each block's latent for images `[B, 3, H, W]`, drawn from the posterior."""
+        return self.decoder(self.encoder(input))[1]
+
+    def decode(self, latents: Sequence[Tensor | Latent], temperature: float = 1.0) -> Tensor:
+        """Images uint8 `[B, H, W, 3]` from the latents of the first blocks, as `encode` gives them or z alone.
+
+        z is `[B, zdim, res, res]`; the blocks that are missing are drawn from their priors with sigma times
+        `temperature`, the pixels from the likelihood. Raises ValueError unless each z fits its block.
+        """
+        given = [latent.z if isinstance(latent, Latent) else latent for latent in latents]
+        _check_latents(given, self.latent_shapes)
+        return self.sample(len(given[0]), temperature, given)
+
+    @torch.no_grad()
+    def sample(self, n: int, temperature: float = 1.0, latents: Sequence[Tensor] = ()) -> Tensor:
+        """`n` images, uint8 `[n, H, W, 3]`; `latents` gives z of the first blocks, the rest is drawn from the priors."""
+        return self.decoder.out_net.sample(self.decoder.generate(n, temperature, latents))
+
+
+def _check_latents(latents: Sequence[Tensor], shapes: Sequence[tuple[int, int, int]]) -> None:
+    if not 1 <= len(latents) <= len(shapes):
+        raise ValueError(f"latents of {len(latents)} blocks given, it must be 1 to {len(shapes)}")
+    for index, (z, shape) in enumerate(zip(latents, shapes)):
+        expected = (*latents[0].shape[:1], *shape)
+        if tuple(z.shape) != expected:
+            raise ValueError(f"z of block {index} is {list(z.shape)}, it must be {list(expected)}")

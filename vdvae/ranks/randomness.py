@@ -1,0 +1,27 @@
+"""Random states: one stream of noise for each rank, and side streams that leave training's as it is."""
+
+import contextlib
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from vdvae.ranks.distributed import World
+
+
+def seed_noise(seed: int, world: World) -> None:
+    """Start this rank's own stream of noise on CPU and GPU; no two ranks share one."""
+    torch.manual_seed(_stream(seed, world.rank))
+
+
+@contextlib.contextmanager
+def own_noise(seed: int, world: World) -> Iterator[None]:
+    """Inside, noise depends on `seed` and the rank alone; afterwards the random state is what it was before."""
+    devices = [world.device] if world.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        seed_noise(seed, world)
+        yield
+
+
+def _stream(seed: int, rank: int) -> int:
+    return int(np.random.SeedSequence([seed, rank]).generate_state(1, np.uint64)[0] >> np.uint64(1))

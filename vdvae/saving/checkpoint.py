@@ -1,0 +1,120 @@
+"""The original's four files: weights, averaged weights, optimizer, log; written whole or not at all."""
+
+import json
+import os
+import pickle
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from vdvae.records.log import LOG_FILE
+from vdvae.step.optimizer import load_optimizer_file, optimizer_file
+from vdvae.records.train_window import Counters
+
+
+class CheckpointError(ValueError):
+    """A file that cannot be restored; the message names the file and why."""
+
+
+def save_checkpoint(prefix: Path, vae: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Write `prefix`-model.th, -model-ema.th, -opt.th and -log.jsonl (a copy of the folder's log.jsonl).
+
+    Raises OSError when one cannot be written; the older one stays.
+    """
+    _write(f"{prefix}-model.th", lambda path: save_tensors(vae.state_dict(), path))
+    _write(f"{prefix}-model-ema.th", lambda path: save_tensors(average.state_dict(), path))
+    _write(f"{prefix}-opt.th", lambda path: save_tensors(optimizer_file(optimizer), path))
+    _write(f"{prefix}-log.jsonl", lambda path: shutil.copyfile(prefix.parent / LOG_FILE, path))
+
+
+def _write(path: str, write: Callable[[Path], object]) -> None:
+    """Write beside `path`, flush to disk, then rename: a reader finds the old file or the new one, whole."""
+    partial = Path(f"{path}.partial")
+    try:
+        write(partial)
+        with open(partial, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def save_tensors(content: dict, path: Path) -> None:
+    """torch.save, whose error on a full disk is a RuntimeError: OSError, as of any other file that cannot be written."""
+    try:
+        torch.save(content, path)
+    except RuntimeError as error:
+        raise OSError(f"{path}: {str(error).partition(chr(10))[0]}") from error
+
+
+def restore_weights(model: nn.Module, path: str) -> None:
+    """Load weights saved by this project or by the original, also under DDP (names begin with `module.`).
+
+    Raises FileNotFoundError, or CheckpointError for a damaged file or the weights of another model.
+    """
+    saved = _load(path)
+    if not isinstance(saved, dict) or not all(isinstance(value, torch.Tensor) for value in saved.values()):
+        raise CheckpointError(f"{path}: not a file of weights")
+    saved = {name.removeprefix("module."): value for name, value in saved.items()}
+    expected = {name: list(value.shape) for name, value in model.state_dict().items()}
+    found = {name: list(value.shape) for name, value in saved.items()}
+    if found != expected:
+        raise CheckpointError(f"{path}: the weights of another model: {_difference(expected, found)}")
+    model.load_state_dict(saved)
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, path: str) -> None:
+    """Load the optimizer's moments and step, written by PyTorch's AdamW or by apex's FusedAdam."""
+    try:
+        load_optimizer_file(optimizer, _load(path))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise error if isinstance(error, CheckpointError) else CheckpointError(f"{path}: {error}") from error
+
+
+def restore_log(path: str) -> tuple[int, int, Counters]:
+    """Number of updates and epoch at a log's last train line (this project's or the original's), and its counters.
+
+    Our lines give the index of the last update and cumulative counters. The original's last line, written as it saves,
+    gives the number of updates itself, and no such counters: they start at 0.
+    """
+    last = {}
+    for number, line in enumerate(_existing(path).read_bytes().splitlines(), start=1):
+        try:
+            record = json.loads(line.decode())
+        except ValueError as error:
+            raise CheckpointError(f"{path}: line {number} is not JSON: {error}") from error
+        if record.get("type") == "train_loss" and record["step"] >= last.get("step", 0):
+            last = record
+    if not last:
+        raise CheckpointError(f"{path}: no train_loss line to go on from")
+    is_ours = "total_skipped_updates" in last
+    counters = Counters(**{name: int(last.get(f"total_{name}", 0)) for name in Counters.__dataclass_fields__})
+    return last["step"] + is_ours, last["epoch"], counters
+
+
+def _load(path: str):
+    existing = _existing(path)
+    try:
+        return torch.load(existing, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, pickle.UnpicklingError, ValueError, KeyError, OSError) as error:
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise CheckpointError(f"{path}: damaged, or not a checkpoint of tensors: {reason}") from error
+
+
+def _existing(path: str) -> Path:
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"no file {path}")
+    return Path(path)
+
+
+def _difference(expected: dict, found: dict) -> str:
+    """The first few names that are missing, unexpected or of another shape."""
+    words = [f"{name} is missing" for name in expected if name not in found]
+    words += [f"{name} is unknown here" for name in found if name not in expected]
+    words += [f"{name} is {found[name]}, must be {shape}" for name, shape in expected.items()
+              if name in found and found[name] != shape]
+    return "; ".join(words[:3]) + (f"; and {len(words) - 3} more" if len(words) > 3 else "")

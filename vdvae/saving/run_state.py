@@ -1,0 +1,104 @@
+"""The full state of a run, for going on to the bit: one folder a checkpoint, whole or not there, the last two kept."""
+
+import hashlib
+import json
+import os
+import shutil
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+
+from vdvae.saving.checkpoint import CheckpointError, save_tensors
+
+FOLDER, KEPT, MANIFEST = "state", 2, "manifest.json"
+_TENSORS, _POSITION = "tensors.pt", "position.json"
+
+
+@dataclass
+class Position:
+    """Where a run stands; with the tensors, all that the next update depends on."""
+
+    iteration: int  # updates so far
+    epoch: int
+    step_in_epoch: int  # updates of this epoch so far
+    ranks: int
+    hparams: dict
+    counters: dict
+    window: dict  # updates since the last train line
+    seconds: float  # spent training so far
+    first_iteration: int = 0
+    consecutive_skips: int = 0
+    log_sizes: dict = field(default_factory=dict)  # bytes of each log file
+
+
+def save_state(run_folder: Path, position: Position, tensors: dict) -> Path:
+    """Write run_folder/state/step-N: under another name first, flushed to disk, then renamed; older ones go.
+
+    Raises OSError when it cannot be written; what was there stays.
+    """
+    final = run_folder / FOLDER / f"step-{position.iteration:010d}"
+    partial = final.with_name(final.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        partial.mkdir(parents=True)
+        save_tensors(tensors, partial / _TENSORS)
+        (partial / _POSITION).write_text(json.dumps(asdict(position)))
+        manifest = {name: _fingerprint(partial / name) for name in (_TENSORS, _POSITION)}
+        (partial / MANIFEST).write_text(json.dumps(manifest))
+        _flush(partial)
+        shutil.rmtree(final, ignore_errors=True)
+        os.replace(partial, final)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    for old in saved_states(run_folder)[KEPT:]:
+        shutil.rmtree(old)
+    return final
+
+
+def saved_states(run_folder: Path) -> list[Path]:
+    """The folders of finished checkpoints, newest first."""
+    return sorted((run_folder / FOLDER).glob("step-" + "[0-9]" * 10), reverse=True)
+
+
+def load_state_folder(run_folder: Path) -> tuple[Position, dict, list[str]]:
+    """Position and tensors of the newest undamaged checkpoint, and what is wrong with each newer one, in words.
+
+    Raises FileNotFoundError when there is no checkpoint, CheckpointError when all of them are damaged.
+    """
+    damages = []
+    for folder in saved_states(run_folder):
+        try:
+            _verify(folder)
+            position = Position(**json.loads((folder / _POSITION).read_text()))
+            return position, torch.load(folder / _TENSORS, map_location="cpu", weights_only=True), damages
+        except CheckpointError as error:
+            damages.append(str(error))
+    if damages:
+        raise CheckpointError("no checkpoint is whole: " + "; ".join(damages))
+    raise FileNotFoundError(f"nothing to go on from: {run_folder / FOLDER} holds no checkpoint")
+
+
+def _verify(folder: Path) -> None:
+    """Raises CheckpointError that names the first file that is not what the manifest says."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text())
+        for name in (_TENSORS, _POSITION):
+            if _fingerprint(folder / name) != manifest[name]:
+                raise CheckpointError(f"{folder / name} is damaged: not the bytes that were saved")
+    except (OSError, ValueError, KeyError) as error:
+        damaged = error if isinstance(error, CheckpointError) else CheckpointError(f"{folder} is damaged: {error}")
+        raise damaged from error
+
+
+def _fingerprint(path: Path) -> dict:
+    with open(path, "rb") as file:
+        return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+
+
+def _flush(folder: Path) -> None:
+    for path in (*folder.iterdir(), folder):
+        descriptor = os.open(path, os.O_RDONLY)
+        os.fsync(descriptor)
+        os.close(descriptor)

@@ -1,0 +1,103 @@
+"""What hyper-parameters are allowed, alone and together; hparams.py says what they are."""
+
+import difflib
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from stable_params import parse_parameterization
+from vdvae.data.spec import DATASETS
+
+if TYPE_CHECKING:
+    from vdvae.settings.hparams import Hparams
+
+CHOICES = {
+    "dataset": list(DATASETS),
+    "posterior": ["absolute", "residual"],
+    "optimizer": ["adamw", "apex"],
+    "precision": [None, "fp32", "tf32", "bf16"],
+    "device": [None, "cpu", "cuda"],
+    "resume": [None, "must", "auto"],
+}
+
+
+class HparamsError(ValueError):
+    """A flag, a set or a combination of values that cannot be used; the message names it and what is allowed."""
+
+
+def check_minimum(name: str, value: object, minimum: float | None) -> None:
+    """Raise HparamsError for a NaN and for a value below `minimum`."""
+    if isinstance(value, float) and value != value:
+        raise HparamsError(f"{name} is NaN")
+    if minimum is not None and value is not None and value < minimum:
+        raise HparamsError(f"{name} is {value}, it must be at least {minimum}")
+
+
+def check_settings(hparams: "Hparams") -> None:
+    """Raise HparamsError for the first value or combination that cannot be used."""
+    _check_choices(hparams)
+    _check_ranges(hparams)
+    _check_starts(hparams)
+    _check_scales(hparams)
+    _check_speed(hparams)
+
+
+def nearest(word: str, allowed: Iterable[str]) -> str:
+    """A suggestion for a misspelt word, empty if none is near."""
+    close = difflib.get_close_matches(word, list(allowed), n=1)
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
+def _check_choices(hparams: "Hparams") -> None:
+    for name, allowed in CHOICES.items():
+        value = getattr(hparams, name)
+        if value not in allowed:
+            words = ", ".join(str(choice) for choice in allowed if choice)
+            raise HparamsError(f"{name} is {value!r}{nearest(value, filter(None, allowed))}; allowed: {words}")
+
+
+def _check_ranges(hparams: "Hparams") -> None:
+    for name in ("adam_beta1", "adam_beta2", "ema_rate"):
+        if getattr(hparams, name) >= 1:
+            raise HparamsError(f"{name} is {getattr(hparams, name)}, it must be below 1")
+    if -1 < hparams.skip_threshold <= 0:
+        raise HparamsError(f"skip_threshold is {hparams.skip_threshold}, it must be above 0, or -1 for no limit")
+    if hparams.grad_clip == 0:
+        raise HparamsError("grad_clip is 0, it must be above 0")
+    if hparams.num_temperatures_visualize > 4:
+        raise HparamsError(f"num_temperatures_visualize is {hparams.num_temperatures_visualize}, it must be at most 4")
+
+
+def _check_starts(hparams: "Hparams") -> None:
+    restored = [name for name in vars(hparams) if name.startswith("restore_") and getattr(hparams, name)]
+    if hparams.resume and (restored or hparams.test_eval):
+        raise HparamsError(f"--resume restores everything: leave out --{(restored or ['test_eval'])[0]}")
+    if hparams.test_eval and not (hparams.restore_path or hparams.restore_ema_path):
+        raise HparamsError("--test_eval scores a trained model: give --restore_ema_path or --restore_path")
+    if hparams.importance_samples and not hparams.test_eval:
+        raise HparamsError(f"--importance_samples {hparams.importance_samples} belongs to --test_eval: give both")
+
+
+def _check_scales(hparams: "Hparams") -> None:
+    for name in ("sigma_param", "posterior_sigma_param", "prior_sigma_param"):
+        if getattr(hparams, name) is not None:
+            try:
+                parse_parameterization(getattr(hparams, name))
+            except ValueError as error:
+                raise HparamsError(f"--{name}: {error}") from error
+    if hparams.prior_const1 and hparams.prior_sigma_param:
+        raise HparamsError(f"--prior_const1 fixes the prior's scale, so --prior_sigma_param {hparams.prior_sigma_param} "
+                           "would do nothing: give one of the two")
+
+
+def _check_speed(hparams: "Hparams") -> None:
+    if hparams.n_batch % hparams.accumulate_steps:
+        raise HparamsError(f"accumulate_steps is {hparams.accumulate_steps}, it must divide n_batch, which is {hparams.n_batch}")
+    faster = {"precision": hparams.precision not in (None, "fp32"), "compile": hparams.compile,
+              "cuda_graphs": hparams.cuda_graphs, "compress_gradients": hparams.compress_gradients}
+    for name in (name for name, on in faster.items() if on and hparams.plain):
+        raise HparamsError(f"{name} is {getattr(hparams, name)}, but --plain turns off all that makes training faster: "
+                           f"leave out --{name} or --plain")
+    if hparams.cuda_graphs and hparams.checkpoint_blocks:
+        raise HparamsError("--cuda_graphs cannot record the noise that --checkpoint_blocks draws again: leave one of the two out")
+    if hparams.cuda_graphs and hparams.optimizer == "apex":
+        raise HparamsError("--cuda_graphs cannot record apex's FusedAdam, which waits for the host: use --optimizer adamw")

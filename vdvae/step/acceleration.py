@@ -1,0 +1,78 @@
+"""What makes training faster or smaller and leaves what it computes: settled for the device, put in place, told."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from importlib.util import find_spec
+
+import torch
+
+from vdvae.settings.hparams import Hparams
+from vdvae.settings.checks import HparamsError
+
+
+def settled(hparams: Hparams, device: torch.device, ranks: int = 1) -> Hparams:
+    """The hyper-parameters with `precision` filled in as suits the device; raises HparamsError for what it cannot do."""
+    on_cuda = device.type == "cuda"
+    if hparams.precision == "tf32" and not on_cuda:
+        raise HparamsError("precision is 'tf32', which GPUs have; on a CPU fp32 and bf16 are allowed")
+    if hparams.cuda_graphs and not on_cuda:
+        raise HparamsError("--cuda_graphs needs a GPU: leave it out on a CPU")
+    if hparams.cuda_graphs and ranks > 1:
+        raise HparamsError(f"--cuda_graphs is for one rank, there are {ranks}: leave it out")
+    if hparams.compress_gradients and ranks == 1:
+        raise HparamsError("--compress_gradients is for gradients sent between ranks, there is one rank: leave it out")
+    if hparams.compile:
+        _check_compiler(device)
+    precision = hparams.precision or ("bf16" if _has_bf16(device) and not hparams.plain else "fp32")
+    return replace(hparams, precision=precision)
+
+
+def allow_tf32(allowed: bool) -> None:
+    """Whether float32 products on a GPU may round to TF32; by PyTorch's own default those of convolutions do."""
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = allowed
+
+
+@contextmanager
+def tf32_in_training(precision: str | None) -> Iterator[None]:
+    """Inside, TF32 if `precision` is tf32; afterwards float32 again, for optimizer, evaluation and samples."""
+    allow_tf32(precision == "tf32")
+    try:
+        yield
+    finally:
+        allow_tf32(False)
+
+
+def memory_format(hparams: Hparams) -> torch.memory_format:
+    """Layout of the activations: channels last under bf16, where convolutions are faster in it."""
+    return torch.channels_last if hparams.precision == "bf16" else torch.contiguous_format
+
+
+def described(hparams: Hparams) -> str:
+    """One line for the log: what is on."""
+    parts = [f"convolutions in {hparams.precision}"]
+    parts += ["channels last"] if memory_format(hparams) == torch.channels_last else []
+    switches = ("compile", "cuda_graphs", "checkpoint_blocks", "compress_gradients")
+    parts += [name for name in switches if getattr(hparams, name)]
+    parts += [f"batches in {hparams.accumulate_steps} parts"] if hparams.accumulate_steps > 1 else []
+    return "acceleration: " + ("plain, " if hparams.plain else "") + ", ".join(parts)
+
+
+def _check_compiler(device: torch.device) -> None:
+    """Raises HparamsError without what torch.compile makes its code with: Triton for a GPU, g++ or $CXX for a CPU."""
+    compiler = os.environ.get("CXX", "g++")
+    if device.type == "cuda" and find_spec("triton") is None:
+        raise HparamsError("--compile needs the package triton on a GPU, and it is not there: install it, or leave "
+                           "--compile out")
+    if device.type == "cpu" and shutil.which(compiler) is None:
+        raise HparamsError(f"--compile needs a C++ compiler, and {compiler} is not there: install g++, set CXX, or "
+                           "leave --compile out")
+
+
+def _has_bf16(device: torch.device) -> bool:
+    """Whether the device multiplies bfloat16 numbers itself; emulated, they are slower than float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()

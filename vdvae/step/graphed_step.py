@@ -1,0 +1,100 @@
+"""The update as one CUDA graph: thousands of kernels, launched with one call."""
+
+from collections.abc import Callable
+from copy import copy
+from dataclasses import is_dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from vdvae.step.train_step import StepResult, TrainStep
+
+WARM_UP = 3  # updates before the recording: they make the optimizer's state and let libraries choose their kernels
+
+
+class Graph(Protocol):
+    """Work on a device that is recorded once and replayed; its tensors stay where they were in the recording."""
+
+    def warm_up(self, work: Callable[[], StepResult]) -> StepResult:
+        """Do the work once, where it will be recorded."""
+
+    def record(self, work: Callable[[], StepResult]) -> StepResult:
+        """Record the work without doing it; returns the tensors that each replay fills."""
+
+    def replay(self) -> None:
+        """Do the work on what the tensors hold now."""
+
+
+class CudaGraph:
+    """Graph by torch.cuda, on a stream of its own."""
+
+    def __init__(self):
+        self.stream, self.graph = torch.cuda.Stream(), torch.cuda.CUDAGraph()
+
+    def warm_up(self, work: Callable[[], StepResult]) -> StepResult:
+        self.stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self.stream):
+            result = work()
+        torch.cuda.current_stream().wait_stream(self.stream)
+        return result
+
+    def record(self, work: Callable[[], StepResult]) -> StepResult:
+        # thread_local: the thread that pins the loader's batches may allocate meanwhile.
+        with torch.cuda.graph(self.graph, stream=self.stream, capture_error_mode="thread_local"):
+            return work()
+
+    def replay(self) -> None:
+        self.graph.replay()
+
+
+class GraphedStep:
+    """A TrainStep that is recorded at its fourth update and replayed from then on, called in the same way.
+
+    Every update, the first ones too, reads batch, rate and stop from the same tensors, so that a run that was resumed
+    and warms up anew computes what an undisturbed one does. A replay overwrites what the one before left, and an update
+    is looked at one step late, so the results are copies.
+    """
+
+    def __init__(self, step: TrainStep, make_graph: Callable[[], Graph]):
+        self.step, self.graph = step, make_graph()
+        self.updates = 0
+
+    def __call__(self, input: Tensor, target: Tensor, lr: float, stop: bool = False) -> StepResult:
+        """As TrainStep. Raises ValueError for a batch of another shape than the first."""
+        if self.updates == 0:
+            numbers = [torch.zeros((), device=input.device) for _ in ("lr", "stop")]
+            self.inputs = [input.clone(), target.clone(), *numbers]
+        self._fill(input, target, lr, stop)
+        self.updates += 1
+        if self.updates <= WARM_UP:
+            return self.graph.warm_up(self._work)
+        if self.updates == WARM_UP + 1:
+            self.result = self.graph.record(self._work)
+        self.graph.replay()
+        return _copied(self.result)
+
+    def _work(self) -> StepResult:
+        return self.step(*self.inputs)
+
+    def _fill(self, input: Tensor, target: Tensor, lr: float, stop: bool) -> None:
+        for buffer, given in zip(self.inputs, (input, target)):
+            if given.shape != buffer.shape:
+                raise ValueError(f"a recorded update takes batches {list(buffer.shape)}, got {list(given.shape)}")
+            buffer.copy_(given, non_blocking=True)
+        for buffer, number in zip(self.inputs[2:], (lr, stop)):
+            buffer.fill_(number)
+
+
+def _copied(item: Any) -> Any:
+    """The item with a copy of every tensor that its dataclasses and tuples hold."""
+    if isinstance(item, Tensor):
+        return item.clone()
+    if isinstance(item, tuple):
+        parts = map(_copied, item)
+        return type(item)(*parts) if hasattr(item, "_fields") else tuple(parts)
+    if is_dataclass(item):
+        same = copy(item)  # not replace, which would compute again what follows from the fields
+        vars(same).update({name: _copied(value) for name, value in vars(item).items()})
+        return same
+    return item

@@ -1,0 +1,141 @@
+"""Where an event started: which decoder block, at which resolution, and how extreme its Normals were there.
+
+Everything is read from tensors that the step leaves behind anyway, and only after an event.
+"""
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import Tensor
+
+from stable_params import ResidualNormal
+from vdvae.model.decoder import Latent
+from vdvae.model.vae import Elbo
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The part of the model where an event started.
+
+    `origin` is encoder, decoder or likelihood; `block` and `resolution` name a decoder block. `quantity` is what gave it
+    away: the first of the block's tensors that is not finite, `gradient` for one that is not finite, `kl_gradient` for the
+    largest one. The extremes describe the block's Normals on this rank's batch: log sigmas in nats, location differences
+    between posterior and prior in units of the prior's sigma. They leave NaN entries out and keep infinities; NaN if
+    nothing is left.
+    """
+
+    origin: str
+    block: int | None = None
+    resolution: int | None = None
+    quantity: str | None = None
+    prior_log_sigma_min: float | None = None
+    prior_log_sigma_max: float | None = None
+    posterior_log_sigma_min: float | None = None
+    posterior_log_sigma_max: float | None = None
+    max_loc_diff_over_sigma: float | None = None
+
+    def as_dict(self) -> dict:
+        """Field names to values, as in a line of events.jsonl."""
+        return asdict(self)
+
+
+def worst_part(elbos: Sequence[Elbo]) -> Elbo:
+    """The part of a batch that an event is put down to: the first whose loss is not finite, else that of largest loss."""
+    losses = [elbo.negative_elbo.item() for elbo in elbos]
+    return elbos[max(range(len(losses)), key=lambda i: losses[i] if math.isfinite(losses[i]) else math.inf)]
+
+
+def locate_loss(elbo: Elbo) -> Origin:
+    """Where a loss term stopped being finite: the first part of the model, in forward order, with a non-finite tensor."""
+    if not elbo.encoding.isfinite().all():
+        return Origin("encoder", quantity="activations")
+    for index, latent in enumerate(elbo.latents):
+        quantity = _first_not_finite(latent)
+        if quantity:
+            return _block_origin(index, latent, quantity)
+    return Origin("likelihood", quantity="distortion")
+
+
+def locate_nan_gradient(elbo: Elbo, names: list[str], grad_norms: Tensor) -> Origin:
+    """Where a gradient stopped being finite though the loss was, from each parameter's gradient norm `[P]`.
+
+    `names` are the parameters', in the same order. Gradients flow from the loss back to the encoder, so it is the last
+    part of the model, in forward order, that has one that is not finite. If each is finite and just the sum of their
+    squares overflows, it is a high gradient like others.
+    """
+    parts = [_part_of(name) for name, norm in zip(names, grad_norms.tolist(), strict=True) if not math.isfinite(norm)]
+    if not parts:
+        return locate_high_gradient(elbo)
+    stage, block = max(parts)
+    if stage == 1:
+        return _block_origin(block, elbo.latents[block], "gradient")
+    return Origin("encoder" if stage == 0 else "likelihood", quantity="gradient")
+
+
+def locate_high_gradient(elbo: Elbo) -> Origin:
+    """Where a large gradient started: the decoder block whose KL (eq. 8) has the largest gradient in its own Normals."""
+    norms = [_kl_gradient_norm(latent) for latent in elbo.latents]
+    block = max(range(len(norms)), key=norms.__getitem__)
+    return _block_origin(block, elbo.latents[block], "kl_gradient")
+
+
+def _kl_gradient_norm(latent: Latent) -> float:
+    """L2 norm of the gradient of the summed KL in the locations and log sigmas that the block emits, in float64.
+
+    Those of a residual posterior are its delta's, and its KL is delta's from N(0, 1).
+    """
+    if isinstance(latent.posterior, ResidualNormal):
+        delta = latent.posterior.delta
+        parts = [delta.loc.double(), torch.expm1(2 * delta.scale.log_sigma.double())]
+    else:
+        log_sigma = latent.prior.scale.log_sigma.double()
+        by_log_sigma = torch.expm1(2 * (latent.posterior.scale.log_sigma.double() - log_sigma))
+        distance = _distance(latent)
+        by_loc = distance * torch.exp(-log_sigma)
+        parts = [by_loc, by_loc, by_log_sigma, by_log_sigma + distance**2]
+    return torch.linalg.vector_norm(torch.stack(torch.broadcast_tensors(*parts))).item()
+
+
+def _part_of(name: str) -> tuple[int, int]:
+    """Forward order of a parameter: the encoder is stage 0, decoder blocks stage 1, the output layer stage 2."""
+    block = re.search(r"dec_blocks\.(\d+)\.", name)
+    if block:
+        return 1, int(block[1])
+    if "bias_xs" in name:
+        return 1, 0
+    return (0, 0) if "encoder." in name else (2, 0)
+
+
+def _first_not_finite(latent: Latent) -> str | None:
+    tensors = {
+        "prior_loc": latent.prior.loc,
+        "prior_log_sigma": latent.prior.scale.log_sigma,
+        "posterior_loc": latent.posterior.loc,
+        "posterior_log_sigma": latent.posterior.scale.log_sigma,
+        "posterior_sigma": latent.posterior.scale.sigma,
+        "kl": latent.kl,
+        "z": latent.z,
+    }
+    return next((name for name, tensor in tensors.items() if not tensor.isfinite().all()), None)
+
+
+def _block_origin(index: int, latent: Latent, quantity: str) -> Origin:
+    prior, posterior = latent.prior, latent.posterior
+    prior_min, prior_max = _extremes(prior.scale.log_sigma)
+    posterior_min, posterior_max = _extremes(posterior.scale.log_sigma)
+    return Origin("decoder", index, latent.z.shape[2], quantity, prior_min, prior_max, posterior_min, posterior_max,
+                  _extremes(_distance(latent).abs())[1])
+
+
+def _distance(latent: Latent) -> Tensor:
+    """From the prior's location to the posterior's, in units of the prior's sigma, in float64."""
+    difference = latent.posterior.loc.double() - latent.prior.loc.double()
+    return difference * torch.exp(-latent.prior.scale.log_sigma.double())
+
+
+def _extremes(values: Tensor) -> tuple[float, float]:
+    kept = values[~values.isnan()]
+    return (kept.min().item(), kept.max().item()) if kept.numel() else (math.nan, math.nan)

@@ -1,0 +1,98 @@
+"""One update: gradient, clipping, the skip decision, optimizer, averaged weights; the host waits for nothing."""
+
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from vdvae.step.acceleration import tf32_in_training
+from vdvae.ranks.distributed import World
+from vdvae.step.ema import update_average
+from vdvae.settings.hparams import Hparams
+from vdvae.step.optimizer import step_unless
+from vdvae.step.spectral import SpectralPenalty
+from vdvae.model.vae import VAE, Elbo
+
+LOSS_TERMS = ("elbo", "distortion", "rate")
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What one update left on the device; reading it is what makes the host wait."""
+
+    losses: Tensor  # [ranks, 3], each rank's LOSS_TERMS, nats per dimension
+    grad_norm: Tensor  # scalar, global L2 norm before clipping, the same on all ranks
+    grad_norms: Tensor  # [P], L2 norm of each parameter's gradient, in the order of named_parameters
+    skip: Tensor  # bool scalar, the same on all ranks
+    stop: Tensor  # bool scalar: a rank was asked to stop; the same on all ranks
+    elbos: tuple[Elbo, ...]  # of this rank's batch, one for each part that it was worked through in
+    spectral_norms: Tensor | None = None  # scalar, the sum of the convolutions' largest singular values, if penalized
+
+
+class TrainStep:
+    """Callable that updates `model` and `average` from one batch.
+
+    `model` is a VAE or its DistributedDataParallel wrapper, `average` a plain VAE, `penalty` that of spectral_reg.
+    """
+
+    def __init__(self, model: nn.Module, average: VAE, optimizer: torch.optim.Optimizer, hparams: Hparams, world: World,
+                 penalty: SpectralPenalty | None = None):
+        self.model, self.average, self.optimizer = model, average, optimizer
+        self.hparams, self.world, self.penalty = hparams, world, penalty
+        self.parameters = list(model.parameters())
+
+    def __call__(self, input: Tensor, target: Tensor, lr: float | Tensor, stop: bool | Tensor = False) -> StepResult:
+        """Score and learn from `input` `[B, 3, H, W]` and `target` `[B, H, W, 3]` at learning rate `lr`.
+
+        `stop` changes nothing here; it travels with the losses, so that all ranks learn of it at the same step. B must be
+        a multiple of accumulate_steps.
+
+        The update is skipped, on all ranks, when any rank's distortion or rate is not finite, or when the gradient norm
+        is not finite or not below skip_threshold (-1: no such limit).
+        """
+        self.optimizer.zero_grad(set_to_none=True)
+        elbos = self._add_gradients(input, target)
+        spectral_norms = self.penalty.add_gradient(self.hparams.spectral_reg) if self.penalty else None
+        grad_norms, grad_norm = self._clip()
+        gathered = self.world.gather(_terms(elbos, stop))
+        losses = gathered[:, : len(LOSS_TERMS)]
+        skip = self._must_skip(losses, grad_norm)
+        step_unless(self.optimizer, skip, lr)
+        update_average(self.average, self.model, self.hparams.ema_rate, skip)
+        return StepResult(losses, grad_norm, grad_norms, skip, gathered[:, -1].any(), elbos, spectral_norms)
+
+    def _add_gradients(self, input: Tensor, target: Tensor) -> tuple[Elbo, ...]:
+        """Backward passes of the batch's parts, the gradients of their mean; ranks share theirs in the last part."""
+        parts = list(zip(*(whole.chunk(self.hparams.accumulate_steps) for whole in (input, target)), strict=True))
+        elbos = []
+        for part in parts:
+            shares = self.world.size == 1 or len(elbos) == len(parts) - 1
+            with nullcontext() if shares else self.model.no_sync(), tf32_in_training(self.hparams.precision):
+                with torch.autocast(input.device.type, torch.bfloat16, enabled=self.hparams.precision == "bf16"):
+                    elbo = self.model(*part)
+                (elbo.negative_elbo / len(parts)).backward()
+            elbos.append(elbo.detach())
+        return tuple(elbos)
+
+    @torch.no_grad()
+    def _clip(self) -> tuple[Tensor, Tensor]:
+        """Scale the gradients down to grad_clip; returns each parameter's norm and the global one, before that."""
+        gradients = [parameter.grad for parameter in self.parameters]
+        norms = torch.stack(torch._foreach_norm(gradients))
+        norm = torch.linalg.vector_norm(norms)
+        torch._foreach_mul_(gradients, (self.hparams.grad_clip / (norm + 1e-6)).clamp(max=1.0))
+        return norms, norm
+
+    def _must_skip(self, losses: Tensor, grad_norm: Tensor) -> Tensor:
+        fine = losses[:, 1:].isfinite().all() & grad_norm.isfinite()
+        if self.hparams.skip_threshold != -1:
+            fine = fine & (grad_norm < self.hparams.skip_threshold)
+        return ~fine
+
+
+def _terms(elbos: tuple[Elbo, ...], stop: bool | Tensor) -> Tensor:
+    """LOSS_TERMS of the whole batch and whether to stop, `[4]`."""
+    terms = torch.stack([torch.stack([elbo.negative_elbo, elbo.distortion.mean(), elbo.rate.mean()]) for elbo in elbos])
+    losses = terms.mean(dim=0)
+    return torch.cat([losses, torch.zeros_like(losses[:1]) + stop])

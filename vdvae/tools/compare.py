@@ -1,0 +1,178 @@
+"""Put runs side by side as the paper's Table 4 does: `python -m vdvae.compare RUN RUN ... [--json] [--out FOLDER]`."""
+
+import argparse
+import importlib.util
+import json
+import math
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import NamedTuple
+
+from tabulate import tabulate
+
+from vdvae.records.events import REASONS
+from vdvae.tools.inspect import cell, dict_table
+from vdvae.tools.paper_table4 import PAPER_TABLE_4
+from vdvae.tools.report.cells import spread_cell
+from vdvae.records.run_log import RunLog, read_run
+
+TABLE_4 = tuple(PAPER_TABLE_4)
+MUST_AGREE = (
+    "dataset", "image_size", "enc_blocks", "dec_blocks", "width", "custom_width_str", "zdim", "bottleneck_multiple",
+    "no_bias_above", "num_mixtures", "n_batch", "mpi_size", "lr", "warmup_iters", "wd", "adam_beta1", "adam_beta2",
+    "ema_rate", "grad_clip", "skip_threshold", "num_epochs", "num_iters",
+)
+
+
+class Spread(NamedTuple):
+    """Mean over runs and sample standard deviation (ddof = 1); std is None for one run, both are None if unknown."""
+
+    mean: float | None
+    std: float | None
+
+
+def spread(values: list[float | None]) -> Spread:
+    """Mean and sample standard deviation; a NaN among the values makes both NaN, a None makes both None."""
+    if None in values:
+        return Spread(None, None)
+    mean = sum(values) / len(values)
+    if len(values) == 1:
+        return Spread(mean, None)
+    return Spread(mean, math.sqrt(sum((value - mean) ** 2 for value in values) / (len(values) - 1)))
+
+
+def report(runs: list[RunLog]) -> dict:
+    """Groups by parameterization, single runs, warnings and notes, as one JSON-able dict."""
+    labels = sorted({run.parameterization for run in runs}, key=_table_4_order)
+    groups = [_group_row([run for run in runs if run.parameterization == label]) for label in labels]
+    notes = [f"{run.name}: {note}" for run in runs for note in run.notes]
+    return {"groups": groups, "runs": [_run_row(run) for run in runs], "warnings": warnings(runs), "notes": notes}
+
+
+def warnings(runs: list[RunLog]) -> list[str]:
+    """What makes the comparison unfair or unsound, a sentence each."""
+    differing = {key: {run.name: run.hparams[key] for run in runs if key in run.hparams} for key in MUST_AGREE}
+    differing |= {
+        "split": {run.name: run.final_nelbo.split for run in runs},
+        "final step": {run.name: run.last_step for run in runs},
+    }
+    found = [f"runs differ in {key}: {_by_value(values)}" for key, values in differing.items() if _differ(values)]
+    pairs = Counter((run.parameterization, run.seed) for run in runs)
+    found += [f"{n} runs have parameterization {label} and seed {seed}" for (label, seed), n in pairs.items() if n > 1]
+    losses = {run.name: run.final_nelbo for run in runs}
+    return found + [
+        f"{name}: the final loss is {loss.nats_per_dim} (split: {loss.split})"
+        for name, loss in losses.items() if not math.isfinite(loss.nats_per_dim)
+    ]
+
+
+def render(report: dict) -> str:
+    """The report as text: the table of groups, warnings, the table of runs, notes."""
+    headers = ["parameterization", "runs", "seeds", "high gradients", "NaN updates", "skipped updates",
+               "NELBO (nats/dim)", "bits/dim", "split"]
+    groups = [_group_cells(group) for group in report["groups"]]
+    parts = [
+        [tabulate(groups, headers, tablefmt="github", disable_numparse=True)],
+        [f"warning: {warning}" for warning in report["warnings"]],
+        [dict_table(report["runs"])],
+        [f"note: {note}" for note in report["notes"]],
+    ]
+    return "\n\n".join("\n".join(part) for part in parts if part)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Print the comparison and write the report folder if asked to; 2 after one line on stderr if either cannot be."""
+    args = _parser().parse_args(argv)
+    try:
+        if args.out is not None:
+            _check_out(args.out)
+        runs = [read_run(run) for run in args.runs]
+        compared = report(runs)
+        if args.out is not None:
+            _write(args.out, runs, compared)
+    except (OSError, ValueError, ModuleNotFoundError) as error:
+        print(f"compare: {error}", file=sys.stderr)
+        return 2
+    print(json.dumps(compared, indent=1) if args.json else render(compared))
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m vdvae.compare", description="Runs side by side, as in Table 4.")
+    parser.add_argument("runs", metavar="RUN", nargs="+", help="a run folder (save_dir/desc) or a log.jsonl")
+    parser.add_argument("--json", action="store_true", help="print one JSON object, NaN as Python writes it")
+    parser.add_argument("--out", metavar="FOLDER", type=Path,
+                        help="write report.html, its figures, report.json and report.csv into this new folder")
+    return parser
+
+
+def _check_out(folder: Path) -> None:
+    """Raise FileExistsError for a file or a folder with something in it, ModuleNotFoundError without matplotlib."""
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise FileExistsError(f"--out {folder} exists already and is not an empty folder; name a new one")
+    if importlib.util.find_spec("matplotlib") is None:
+        raise ModuleNotFoundError("--out draws its figures with matplotlib, which is not installed: "
+                                  "pip install 'stable-vdvae[report]' or pip install 'matplotlib>=3.8'")
+
+
+def _write(folder: Path, runs: list[RunLog], compared: dict) -> None:
+    from vdvae.tools.report.files import write_report  # imports matplotlib, which only --out needs
+
+    write_report(folder, runs, compared)
+    print(f"report: {folder / 'report.html'}", file=sys.stderr)
+
+
+def _table_4_order(label: str) -> tuple[int, str]:
+    return (TABLE_4.index(label) if label in TABLE_4 else len(TABLE_4), label)
+
+
+def _group_row(runs: list[RunLog]) -> dict:
+    spreads = {
+        "high_gradients": [run.high_gradients for run in runs],
+        "nan_updates": [run.nan_updates for run in runs],
+        "skipped_updates": [run.skipped_updates for run in runs],
+        "nelbo": [run.final_nelbo.nats_per_dim for run in runs],
+        "bits_per_dim": [run.final_nelbo.bits_per_dim for run in runs],
+    }
+    return {
+        "parameterization": runs[0].parameterization,
+        "runs": len(runs),
+        "seeds": [run.seed for run in runs],
+        **{name: spread(values)._asdict() for name, values in spreads.items()},
+        "splits": sorted({run.final_nelbo.split for run in runs}),
+    }
+
+
+def _group_cells(group: dict) -> list[str]:
+    counts = [spread_cell(**group[name], digits=1) for name in ("high_gradients", "nan_updates", "skipped_updates")]
+    losses = [spread_cell(**group[name], digits=3) for name in ("nelbo", "bits_per_dim")]
+    seeds = ", ".join(cell(seed) for seed in group["seeds"])
+    return [group["parameterization"], str(group["runs"]), seeds, *counts, *losses, ", ".join(group["splits"])]
+
+
+def _run_row(run: RunLog) -> dict:
+    final = run.final_nelbo
+    return {
+        "run": run.name,
+        "seed": run.seed,
+        "parameterization": run.parameterization,
+        "steps": run.last_step,
+        "skipped_updates": run.skipped_updates,
+        **{reason: run.counts[reason] for reason in REASONS},
+        "nelbo": final.nats_per_dim,
+        "bits_per_dim": final.bits_per_dim,
+        "split": final.split,
+    }
+
+
+def _differ(values: dict[str, object]) -> bool:
+    return len(set(values.values())) > 1
+
+
+def _by_value(values: dict[str, object]) -> str:
+    """`384 (runs/a, runs/b); 512 (runs/c)`."""
+    names = {}
+    for name, value in values.items():
+        names.setdefault(value, []).append(name)
+    return "; ".join(f"{value} ({', '.join(of_value)})" for value, of_value in names.items())

@@ -1,0 +1,226 @@
+"""Show where a run's NaNs, high gradients and skipped updates came from: `python -m vdvae.inspect RUN [--json | --follow]`."""
+
+import argparse
+import contextlib
+import json
+import math
+import sys
+from collections import Counter, defaultdict
+from pathlib import Path
+
+from tabulate import tabulate
+
+from vdvae.records.events import REASONS
+from vdvae.records.run_counts import Window, sum_counts
+from vdvae.records.run_log import RunLog, read_run
+
+RANGES = 10
+_WIDTH = 40  # characters of the longest bar
+_SMALLEST = ("prior_log_sigma_min", "posterior_log_sigma_min")
+_LARGEST = ("prior_log_sigma_max", "posterior_log_sigma_max", "max_loc_diff_over_sigma")
+
+
+def report(run: RunLog) -> dict:
+    """Everything the command prints, as one JSON-able dict; losses in nats and bits per dimension."""
+    final = run.final_nelbo
+    return {
+        "run": run.name,
+        "parameterization": run.parameterization,
+        "seed": run.seed,
+        "dataset": run.hparams.get("dataset"),
+        "last_step": run.last_step,
+        "final_loss": {"nats_per_dim": final.nats_per_dim, "bits_per_dim": final.bits_per_dim, "split": final.split},
+        "skipped_updates": run.skipped_updates,
+        "nan_updates": run.nan_updates,
+        "reasons": [_reason_row(run, reason) for reason in REASONS],
+        "blocks": per_block(run.events),
+        "other_origins": per_origin(run.events),
+        "over_time": over_time(run.windows),
+        "block_bits": run.block_bits,
+        "notes": run.notes,
+    }
+
+
+def per_block(events: list[dict]) -> list[dict]:
+    """Events of each decoder block, the block with most events first, with its extreme figures.
+
+    NaN figures do not enter an extreme; `nan_figures` counts the events that have one. A figure nobody logged is None.
+    """
+    blocks = defaultdict(list)
+    for event in events:
+        if event["origin"] == "decoder":
+            blocks[event.get("block"), event.get("resolution")].append(event)
+    return [
+        {"block": block, "resolution": resolution, **_tally(of_block), **_extremes(of_block)}
+        for (block, resolution), of_block in sorted(blocks.items(), key=lambda item: -len(item[1]))
+    ]
+
+
+def per_origin(events: list[dict]) -> list[dict]:
+    """Events of each origin outside the decoder, the one with most events first."""
+    origins = defaultdict(list)
+    for event in events:
+        if event["origin"] != "decoder":
+            origins[event["origin"]].append(event)
+    by_count = sorted(origins.items(), key=lambda item: -len(item[1]))
+    return [{"origin": origin, **_tally(of_origin)} for origin, of_origin in by_count]
+
+
+def over_time(windows: list[Window]) -> list[dict]:
+    """The run cut in RANGES equal step ranges; figures of a range without a train_loss line are None.
+
+    A line belongs to the range of its own step. Losses are the mean over the range's lines, in nats per dimension:
+    `mean_loss` is not finite if one update's was not, `mean_finite_loss` is over finite updates.
+    """
+    if not windows:
+        return []
+    last = windows[-1].step
+    n = max(1, min(RANGES, last))
+    edges = [-1] + [last * k // n for k in range(1, n + 1)]
+    return [_range_row(low + 1, high, windows) for low, high in zip(edges, edges[1:])]
+
+
+def render(report: dict) -> str:
+    """The report as text for a terminal."""
+    final = report["final_loss"]
+    loss = f"{final['nats_per_dim']:.4f} nats/dim, {final['bits_per_dim']:.4f} bits/dim (split: {final['split']})"
+    head = [
+        *(f"{key.replace('_', ' ')}: {cell(report[key])}" for key in
+          ("run", "parameterization", "seed", "dataset", "last_step")),
+        f"final loss: {loss}",
+        f"skipped updates: {cell(report['skipped_updates'])}, of them NaN: {cell(report['nan_updates'])}",
+    ]
+    sections = {
+        "Reasons": report["reasons"],
+        "Decoder blocks (events are counted per rank and reason)": [_block_text(row) for row in report["blocks"]],
+        "Other origins": report["other_origins"],
+        "Over time": report["over_time"],
+        "Rates of the decoder blocks, last evaluation": [
+            {"block": block, "bits/dim": bits, "": _bar(bits, report["block_bits"])}
+            for block, bits in enumerate(report["block_bits"] or [])
+        ],
+    }
+    tables = [f"{title}\n{dict_table(rows) if rows else 'none'}" for title, rows in sections.items()]
+    notes = [f"note: {note}" for note in report["notes"]]
+    return "\n\n".join("\n".join(part) for part in (head, ["\n\n".join(tables)], notes) if part)
+
+
+def dict_table(rows: list[dict]) -> str:
+    """A text table with one line per dict, headed by the keys with blanks for underscores."""
+    headers = [key.replace("_", " ") for key in rows[0]]
+    cells = [[cell(value) for value in row.values()] for row in rows]
+    return tabulate(cells, headers, tablefmt="simple", disable_numparse=True)
+
+
+def cell(value: object) -> str:
+    """A table cell: `-` for None, five significant digits for floats, `key count` pairs for dicts."""
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:.5g}"
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {count}" for key, count in value.items())
+    return str(value)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Print the report on one run; returns 0, or 2 after one line on stderr if the run cannot be read."""
+    parser = argparse.ArgumentParser(prog="python -m vdvae.inspect", description="Where skipped updates came from.")
+    parser.add_argument("run", metavar="RUN", help="a run folder (save_dir/desc) or a log.jsonl")
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--json", action="store_true", help="print one JSON object, NaN as Python writes it")
+    how.add_argument("--follow", action="store_true", help="watch the run until it is finished; Ctrl-C ends the watching")
+    args = parser.parse_args(argv)
+    if args.follow:
+        return _follow(Path(args.run))
+    try:
+        run = read_run(args.run)
+    except (OSError, ValueError) as error:
+        print(f"inspect: {error}", file=sys.stderr)
+        return 2
+    print(json.dumps(report(run), indent=1) if args.json else render(report(run)))
+    return 0
+
+
+def _follow(folder: Path) -> int:
+    from rich.console import Console  # only --follow needs it
+
+    from vdvae.tools.follow import follow
+
+    if folder.exists() and not folder.is_dir():
+        print(f"inspect: --follow watches a run folder (save_dir/desc), {folder} is a file", file=sys.stderr)
+        return 2
+    with contextlib.suppress(KeyboardInterrupt):
+        follow(folder, Console())
+    return 0
+
+
+def _reason_row(run: RunLog, reason: str) -> dict:
+    steps = [event["step"] for event in run.events if event["reason"] == reason]
+    return {
+        "reason": reason,
+        "updates": run.counts[reason],
+        "first_step": min(steps, default=None),
+        "last_step": max(steps, default=None),
+    }
+
+
+def _tally(events: list[dict]) -> dict:
+    reasons = Counter(event["reason"] for event in events)
+    quantities = Counter(event["quantity"] for event in events if event.get("quantity"))
+    return {"events": len(events), "reasons": dict(reasons.most_common()), "quantities": dict(quantities.most_common())}
+
+
+def _extremes(events: list[dict]) -> dict:
+    extremes = {key: min(_figures(events, key), default=None) for key in _SMALLEST}
+    extremes |= {key: max(_figures(events, key), default=None) for key in _LARGEST}
+    order = ("prior_log_sigma_min", "prior_log_sigma_max", "posterior_log_sigma_min", "posterior_log_sigma_max",
+             "max_loc_diff_over_sigma")
+    with_nan = sum(any(_is_nan(event.get(key)) for key in order) for event in events)
+    return {key: extremes[key] for key in order} | {"nan_figures": with_nan}
+
+
+def _bar(bits: float, all_bits: list[float]) -> str:
+    largest = max(all_bits)
+    return "#" * round(_WIDTH * bits / largest) if math.isfinite(sum(all_bits)) and largest > 0 else ""
+
+
+def _block_text(row: dict) -> dict:
+    """A block's row with each smallest and largest log sigma in one cell, so that the table fits a terminal."""
+    def span(who: str) -> str:
+        return f"{cell(row[f'{who}_log_sigma_min'])} .. {cell(row[f'{who}_log_sigma_max'])}"
+    return {
+        **{key: row[key] for key in ("block", "resolution", "events", "reasons", "quantities")},
+        "prior log sigma": span("prior"),
+        "posterior log sigma": span("posterior"),
+        "|loc diff|/sigma": row["max_loc_diff_over_sigma"],
+        "NaN figures": row["nan_figures"],
+    }
+
+
+def _figures(events: list[dict], key: str) -> list[float]:
+    return [event[key] for event in events if event.get(key) is not None and not _is_nan(event[key])]
+
+
+def _is_nan(value: float | None) -> bool:
+    return value is not None and math.isnan(value)
+
+
+def _range_row(first: int, last: int, windows: list[Window]) -> dict:
+    inside = [window for window in windows if first <= window.step <= last]
+    counts = sum_counts(inside)
+    norms = [window.grad_norm for window in inside]
+    return {
+        "first_step": first,
+        "last_step": last,
+        "skipped_updates": counts["skipped_updates"],
+        "nan_updates": counts["nan_updates"],
+        "high_gradients": counts["high_grad"],
+        "mean_loss": _mean([window.loss for window in inside]),
+        "mean_finite_loss": _mean([window.finite_loss for window in inside]),
+        "max_grad_norm": math.nan if any(map(math.isnan, norms)) else max(norms, default=None),
+    }
+
+
+def _mean(values: list[float]) -> float | None:
+    return sum(values) / len(values) if values else None

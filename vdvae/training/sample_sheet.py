@@ -1,0 +1,41 @@
+"""A sheet of images: originals, reconstructions from the first latents, free samples."""
+
+from pathlib import Path
+
+import imageio.v3 as imageio
+import numpy as np
+import torch
+from torch import Tensor
+
+from vdvae.ranks.distributed import World
+from vdvae.settings.hparams import Hparams
+from vdvae.data.preprocess import Preprocess
+from vdvae.ranks.randomness import own_noise
+from vdvae.model.vae import VAE
+
+RECONSTRUCTION_TEMPERATURE = 0.1
+TEMPERATURES = (1.0, 0.9, 0.8, 0.7)
+
+
+def sheet_rows(vae: VAE, originals: Tensor, preprocess: Preprocess, hparams: Hparams) -> list[Tensor]:
+    """Rows of uint8 images `[B, H, W, 3]`: the originals; reconstructions whose first k latents are the posterior's, for
+    num_variables_visualize values of k, the rest drawn at temperature 0.1; samples at 1.0, 0.9, 0.8, 0.7."""
+    latents = [latent.z for latent in vae.encode(preprocess(originals).input)]
+    depths = np.linspace(0, 1, hparams.num_variables_visualize + 2)[1:-1] * len(latents)
+    rows = [originals]
+    rows += [vae.sample(len(originals), RECONSTRUCTION_TEMPERATURE, latents[: int(k)]) for k in depths]
+    rows += [vae.sample(len(originals), t) for t in TEMPERATURES[: hparams.num_temperatures_visualize]]
+    return rows
+
+
+def tile(rows: list[Tensor]) -> np.ndarray:
+    """Rows of `[B, H, W, 3]` as one image `[rows * H, B * W, 3]`."""
+    return torch.cat([torch.cat(list(row), dim=1) for row in rows], dim=0).cpu().numpy()
+
+
+def write_sample_sheet(path: Path, vae: VAE, originals: Tensor, preprocess: Preprocess, hparams: Hparams,
+                       world: World) -> None:
+    """Draw the sheet and write it as PNG; training's random state is left as it was."""
+    with own_noise(hparams.seed, world):
+        rows = sheet_rows(vae, originals.to(world.device), preprocess, hparams)
+    imageio.imwrite(path, tile(rows))
