@@ -6,7 +6,7 @@ from stable_params.constant import Constant
 from stable_params.distributions import StableNormal
 from stable_params.exponential import Exp, ExpLin, NaiveExp
 from stable_params.global_scale import closed_form_scale, lower_bounded
-from stable_params.normal import Normal
+from stable_params.normal import Normal, ShapeError, standard_normal_like
 from stable_params.parameterization import Parameterization
 from stable_params.parse import PARAMETERIZATIONS, parse_parameterization
 from stable_params.pixels import PixelHead
@@ -29,6 +29,7 @@ __all__ = [
     "PixelHead",
     "ResidualNormal",
     "Scale",
+    "ShapeError",
     "SoftClamp",
     "Softplus",
     "StableNormal",
@@ -38,4 +39,5 @@ __all__ = [
     "closed_form_scale",
     "lower_bounded",
     "parse_parameterization",
+    "standard_normal_like",
 ]

@@ -1,6 +1,7 @@
 """The bridge to torch.distributions: a Normal that carries log sigma and computes from it, and its KL."""
 
 import math
+from numbers import Real
 from typing import Self
 
 import torch
@@ -8,7 +9,7 @@ from torch import Size, Tensor, distributions
 from torch.distributions import constraints
 from torch.distributions.utils import broadcast_all
 
-from stable_params.normal import Normal
+from stable_params.normal import Normal, ShapeError, standardized, kind
 from stable_params.parameterization import Parameterization
 from stable_params.scale import Scale
 
@@ -19,25 +20,20 @@ class StableNormal(distributions.Normal):
     `log_prob`, `entropy` and `kl_divergence` against any Normal read log_scale, `cdf` and `icdf` too; they are finite
     where sigma under- or overflows. `sample`, `rsample` and the moments are those of torch.distributions.Normal.
 
-    loc (floating-point tensor or float) and the fields of `scale` are broadcast to `batch_shape`. Raises TypeError when
-    loc is an integer or complex tensor or scale no Scale, and ValueError when the shapes do not broadcast. With
-    validation (`validate_args`, on by default) also ValueError when loc is NaN, sigma NaN or negative, or log_scale NaN
-    or -inf; sigma may be 0.
+    `loc` is a floating-point tensor or a number. `scale` is a Scale, or sigma itself as torch's Normal takes it, whose
+    logarithm is taken then. All are broadcast to `batch_shape`. Raises TypeError when loc or sigma is an integer or
+    complex tensor, and ShapeError (a ValueError and a RuntimeError) when the shapes do not broadcast. With validation
+    (`validate_args`, on by default) also ValueError when loc is NaN, sigma is NaN or negative, or log_scale is NaN or
+    -inf; the sigma of a Scale may be 0.
     """
 
-    arg_constraints = {
-        "loc": constraints.real,
-        "scale": constraints.nonnegative,
-        "log_scale": constraints.greater_than(-math.inf),
-    }
+    arg_constraints = {"loc": constraints.real, "scale": constraints.nonnegative}
 
-    def __init__(self, loc: Tensor | float, scale: Scale, validate_args: bool | None = None) -> None:
-        if not isinstance(scale, Scale):
-            raise TypeError(f"scale must be a Scale, as a parameterization returns it, got {type(scale).__name__}")
-        if isinstance(loc, Tensor) and not loc.is_floating_point():
-            raise TypeError(f"loc must be a floating-point tensor, got a tensor of {loc.dtype}")
+    def __init__(self, loc: Tensor | float, scale: Scale | Tensor | float, validate_args: bool | None = None) -> None:
         loc, sigma, self.log_scale = _broadcast(loc, scale)
         super().__init__(loc, sigma, validate_args=validate_args)
+        if self._validate_args and not constraints.greater_than(-math.inf).check(self.log_scale).all():
+            raise ValueError(f"parameter log_scale must be above -inf and not NaN, got {self.log_scale}")
 
     @classmethod
     def from_raw(
@@ -57,27 +53,29 @@ class StableNormal(distributions.Normal):
         new.log_scale = self.log_scale.expand(batch_shape)
         return super().expand(batch_shape, _instance=new)
 
-    def log_prob(self, value: Tensor) -> Tensor:
+    def log_prob(self, value: Tensor | float) -> Tensor:
         """Log density at `value` in nats, of the broadcast shape."""
-        if self._validate_args:
-            self._validate_sample(value)
-        return _normal(self).log_prob(value)
+        return _normal(self).log_prob(self._checked(value))
 
     def entropy(self) -> Tensor:
-        """1/2 + log(2 pi)/2 + log sigma, in nats."""
-        return self.log_scale + (0.5 + 0.5 * math.log(2 * math.pi))
+        """log sigma + (1 + log(2 pi))/2, in nats."""
+        return _normal(self).entropy()
 
-    def cdf(self, value: Tensor) -> Tensor:
+    def cdf(self, value: Tensor | float) -> Tensor:
         """Probability of a draw up to `value`; small ones keep their digits."""
-        if self._validate_args:
-            self._validate_sample(value)
-        inverse_root = torch.exp(-0.5 * self.log_scale)
-        return 0.5 * torch.erfc((self.loc - value) * inverse_root * inverse_root * math.sqrt(0.5))
+        return 0.5 * torch.erfc(standardized(self.loc - self._checked(value), self.log_scale) * math.sqrt(0.5))
 
     def icdf(self, value: Tensor) -> Tensor:
         """The point up to which a draw has probability `value`, in [0, 1]."""
-        root = torch.exp(0.5 * self.log_scale)
-        return self.loc + torch.erfinv(2 * value - 1) * math.sqrt(2) * root * root
+        info = torch.finfo(self.log_scale.dtype)
+        root = (self.log_scale / 2).exp().clamp(info.tiny, info.max)  # 0 times an infinity would be NaN
+        return self.loc + root * (torch.erfinv(2 * value - 1) * math.sqrt(2)) * root
+
+    def _checked(self, value: Tensor | float) -> Tensor:
+        value = torch.as_tensor(value, device=self.loc.device)
+        if self._validate_args:
+            self._validate_sample(value)
+        return value
 
 
 @distributions.register_kl(StableNormal, StableNormal)
@@ -93,10 +91,15 @@ def _normal(distribution: distributions.Normal) -> Normal:
     return Normal(distribution.loc, Scale(distribution.scale, log_sigma))
 
 
-def _broadcast(loc: Tensor | float, scale: Scale) -> tuple[Tensor, Tensor, Tensor]:
+def _broadcast(loc: Tensor | float, scale: Scale | Tensor | float) -> tuple[Tensor, Tensor, Tensor]:
+    """loc, sigma and log sigma as floating-point tensors of one shape."""
+    given = {"loc": loc, **(scale._asdict() if isinstance(scale, Scale) else {"scale": scale})}
+    for name, value in given.items():
+        if not isinstance(value, Real) and not (isinstance(value, Tensor) and value.is_floating_point()):
+            raise TypeError(f"{name} must be a floating-point tensor or a number, got {kind(value)}")
     try:
-        return broadcast_all(loc, *scale)
+        loc, sigma, *logs = broadcast_all(*given.values())
     except RuntimeError as error:
-        tensors = {"loc": torch.as_tensor(loc), "sigma": scale.sigma, "log_sigma": scale.log_sigma}
-        listed = ", ".join(f"{name} {tuple(tensor.shape)}" for name, tensor in tensors.items())
-        raise ValueError(f"shapes do not broadcast: {listed}") from error
+        shapes = ", ".join(f"{name} {tuple(torch.as_tensor(value).shape)}" for name, value in given.items())
+        raise ShapeError(f"shapes do not broadcast: {shapes}") from error
+    return loc, sigma, logs[0] if logs else sigma.log()

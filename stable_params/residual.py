@@ -4,10 +4,9 @@ from copy import copy
 from dataclasses import dataclass, field, replace
 from typing import Self
 
-import torch
 from torch import Tensor
 
-from stable_params.normal import Normal, _broadcast_shape
+from stable_params.normal import Normal, broadcast_shape, standard_normal_like
 from stable_params.scale import Scale
 
 
@@ -29,8 +28,8 @@ class ResidualNormal(Normal):
 
     def __post_init__(self) -> None:
         delta, prior = self.delta, self.prior
-        _broadcast_shape(delta_loc=delta.loc, delta_sigma=delta.scale.log_sigma,
-                         prior_loc=prior.loc, prior_sigma=prior.scale.log_sigma)
+        broadcast_shape(delta_loc=delta.loc, delta_sigma=delta.scale.log_sigma,
+                        prior_loc=prior.loc, prior_sigma=prior.scale.log_sigma)
         log_sigma = prior.scale.log_sigma + delta.scale.log_sigma
         object.__setattr__(self, "loc", prior.rsample(delta.loc))
         object.__setattr__(self, "scale", Scale(log_sigma.exp(), log_sigma))
@@ -44,10 +43,8 @@ class ResidualNormal(Normal):
         """
         if prior is not self.prior:
             return super().kl(prior)
-        like = {"dtype": self.delta.loc.dtype, "device": self.delta.loc.device}
-        zero, log_one = torch.zeros((), **like), torch.zeros((), **like)  # torch.compile refuses one tensor in two places
-        kl = self.delta.kl(Normal(zero, Scale(torch.ones((), **like), log_one)))
-        return kl.expand(torch.broadcast_shapes(self.loc.shape, self.scale.log_sigma.shape))
+        kl = self.delta.kl(standard_normal_like(self.delta.loc))
+        return kl.expand(self.loc.shape)
 
     def tempered(self, temperature: float) -> Self:
         """The same mean with sigma multiplied by `temperature`; ValueError unless that is finite and above 0."""
@@ -55,8 +52,7 @@ class ResidualNormal(Normal):
 
     def detach(self) -> Self:
         """The same tensors without their graph; nothing is copied."""
-        scale = Scale(self.scale.sigma.detach(), self.scale.log_sigma.detach())
-        parts = {"loc": self.loc.detach(), "scale": scale, "delta": self.delta.detach(), "prior": self.prior.detach()}
         detached = copy(self)  # not replace, which would compute loc and scale anew
-        vars(detached).update(parts)
+        parts = ("loc", "scale", "delta", "prior")
+        vars(detached).update({name: getattr(self, name).detach() for name in parts})
         return detached

@@ -23,3 +23,7 @@ class Scale(NamedTuple):
         if not (math.isfinite(temperature) and temperature > 0):
             raise ValueError(f"temperature must be finite and above 0, got {temperature!r}")
         return Scale(self.sigma * temperature, self.log_sigma + math.log(temperature))
+
+    def detach(self) -> "Scale":
+        """The same tensors without their graph; nothing is copied."""
+        return Scale(self.sigma.detach(), self.log_sigma.detach())

@@ -235,8 +235,8 @@ def test_nan_parameters_reach_every_result(broken):
 @pytest.mark.parametrize(
     "build, error, named",
     [
-        (lambda: StableNormal(torch.zeros(2), torch.ones(2)), TypeError, "scale must be a Scale.*got Tensor"),
-        (lambda: StableNormal(torch.zeros(2), 1.0), TypeError, "scale must be a Scale.*got float"),
+        (lambda: StableNormal(torch.zeros(2), torch.arange(2)), TypeError, "scale must be .*torch.int64"),
+        (lambda: StableNormal(torch.zeros(2), "1"), TypeError, "scale must be .*'1'"),
         (lambda: stable(torch.arange(2), torch.zeros(2)), TypeError, "loc must be .*torch.int64"),
         (lambda: stable(torch.zeros(2) * 1j, torch.zeros(2)), TypeError, "loc must be .*torch.complex64"),
         (lambda: stable(torch.zeros(2), torch.arange(2)), TypeError, "raw must be .*torch.int64"),
@@ -249,3 +249,31 @@ def test_nan_parameters_reach_every_result(broken):
 def test_bad_input_is_refused_by_name(build, error, named):
     with pytest.raises(error, match=named):
         build()
+
+
+def test_arg_constraints_name_the_constructor_s_arguments_as_in_torch():
+    q = stable(torch.randn(3), torch.randn(3))
+    for copied in (type(q)(**{name: getattr(q, name) for name in q.arg_constraints}), type(q)(q.loc, q.scale)):
+        assert torch.equal(copied.loc, q.loc) and torch.equal(copied.scale, q.scale)
+        torch.testing.assert_close(copied.log_scale, q.log_scale)
+    assert kl_divergence(StableNormal(0.0, 1.0), distributions.Normal(0.0, 1.0)).item() == 0
+
+
+def test_a_sigma_of_zero_without_its_logarithm_is_refused():
+    with pytest.raises(ValueError, match="parameter log_scale"):
+        StableNormal(torch.zeros(1), torch.zeros(1), validate_args=True)
+
+
+def test_log_prob_and_cdf_take_integers():
+    ours, theirs, value = stable(torch.randn(3), torch.randn(3)), None, torch.tensor([0, 1, -2])
+    theirs = plain(ours.loc, ours.log_scale)
+    torch.testing.assert_close(ours.log_prob(value), theirs.log_prob(value))
+    torch.testing.assert_close(ours.cdf(value), theirs.cdf(value))
+    torch.testing.assert_close(ours.log_prob(2), theirs.log_prob(torch.tensor(2)))
+
+
+def test_shapes_that_do_not_broadcast_are_the_runtime_error_that_torch_s_users_catch():
+    with pytest.raises(RuntimeError, match="loc"):
+        stable(torch.zeros(2), torch.zeros(3))
+    with pytest.raises(RuntimeError, match="prior_loc"):
+        kl_divergence(stable(torch.zeros(2), torch.zeros(2)), stable(torch.zeros(3), torch.zeros(3)))

@@ -10,6 +10,8 @@ from mpmath import mpf
 
 from stable_params import Normal, Scale
 
+LARGEST = mpf(torch.finfo(torch.float32).max)
+SMALLEST_NORMAL = mpf(torch.finfo(torch.float32).tiny)
 UNIT = mpf(2) ** -24  # half an ULP relative to a float32 number
 REFERENCE = Path(__file__).resolve().parents[1] / "golden/kl_reference.json"
 
@@ -61,7 +63,19 @@ def test_table_is_met_to_four_ulp_beside_half_an_ulp_of_each_argument(reference,
     points = list(zip(*(map(float, reference[column]) for column in ("delta", "log_sigma", "prior_log_sigma"))))
     condition = half_ulp_of_each_argument(reference, name)
     allowed = [4 * ulp(want, torch.float32) + slack for want, slack in zip(reference[name], condition)]
-    assert_within(points, computed[name], reference[name], allowed)
+    keep = [i for i in range(len(points)) if is_promised(reference, name, i)]
+    assert len(keep) > 0.8 * len(points)
+    actual = computed[name][keep]
+    points, expected, allowed = ([column[i] for i in keep] for column in (points, reference[name], allowed))
+    assert_within(points, actual, expected, allowed)
+
+
+def is_promised(reference, name, i):
+    """Whether sigma2 is a normal number, or the means equal, and nothing overflows that the result is computed from."""
+    delta, l2, d_loc = (reference[column][i] for column in ("delta", "prior_log_sigma", "d_loc"))
+    on_its_way = {"kl": 2 * reference["kl"][i], "d_prior_log_sigma": d_loc * delta * mpmath.exp(l2)}.get(name, 0)
+    overflows = abs(on_its_way) > LARGEST >= abs(reference[name][i])
+    return not overflows and (delta == 0 or mpmath.exp(l2) >= SMALLEST_NORMAL)
 
 
 def test_table_holds_what_its_generator_computes(reference):
