@@ -32,7 +32,7 @@ class StableNormal(distributions.Normal):
     def __init__(self, loc: Tensor | float, scale: Scale | Tensor | float, validate_args: bool | None = None) -> None:
         loc, sigma, self.log_scale = _broadcast(loc, scale)
         super().__init__(loc, sigma, validate_args=validate_args)
-        if self._validate_args and not constraints.greater_than(-math.inf).check(self.log_scale).all():
+        if self._validate_args and not (self.log_scale > -math.inf).all():
             raise ValueError(f"parameter log_scale must be above -inf and not NaN, got {self.log_scale}")
 
     @classmethod
@@ -47,11 +47,12 @@ class StableNormal(distributions.Normal):
             raise TypeError(f"parameterization must be a Parameterization, got {parameterization!r}")
         return cls(loc, parameterization(raw), validate_args=validate_args)
 
-    def expand(self, batch_shape: Size, _instance: Self | None = None) -> Self:
+    def expand(self, batch_shape: Size | list[int] | tuple[int, ...], _instance: Self | None = None) -> Self:
         """The same distribution with its tensors expanded to `batch_shape`; nothing is copied."""
-        new = self._get_checked_instance(StableNormal, _instance)
+        new: Self = self._get_checked_instance(StableNormal, _instance)  # type: ignore[no-untyped-call]
         new.log_scale = self.log_scale.expand(batch_shape)
-        return super().expand(batch_shape, _instance=new)
+        super().expand(batch_shape, _instance=new)  # type: ignore[no-untyped-call]
+        return new
 
     def log_prob(self, value: Tensor | float) -> Tensor:
         """Log density at `value` in nats, of the broadcast shape."""
@@ -78,16 +79,16 @@ class StableNormal(distributions.Normal):
         return value
 
 
-@distributions.register_kl(StableNormal, StableNormal)
-@distributions.register_kl(StableNormal, distributions.Normal)
-@distributions.register_kl(distributions.Normal, StableNormal)
 def _kl(posterior: distributions.Normal, prior: distributions.Normal) -> Tensor:
     return _normal(posterior).kl(_normal(prior))
 
 
+for _pair in ((StableNormal, StableNormal), (StableNormal, distributions.Normal), (distributions.Normal, StableNormal)):
+    distributions.register_kl(*_pair)(_kl)
+
+
 def _normal(distribution: distributions.Normal) -> Normal:
-    carries_log = isinstance(distribution, StableNormal)
-    log_sigma = distribution.log_scale if carries_log else distribution.scale.log()
+    log_sigma = distribution.log_scale if isinstance(distribution, StableNormal) else distribution.scale.log()
     return Normal(distribution.loc, Scale(distribution.scale, log_sigma))
 
 

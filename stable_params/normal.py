@@ -114,12 +114,12 @@ def standard_normal_like(tensor: Tensor) -> Normal:
 
 
 def standardized(distance: Tensor, log_sigma: Tensor) -> Tensor:
-    """distance/sigma, of the broadcast shape, with 1/sigma kept within the dtype's range: at most e^88 in float32.
+    """distance/sigma, of the broadcast shape, with 1/sigma kept finite: at most e^88 in float32.
 
     So a distance of 0 is 0 however small sigma is. For log sigma below -88 any other distance comes out too small.
     """
     largest = math.floor(math.log(torch.finfo(log_sigma.dtype).max))
-    return distance * hardtanh(-log_sigma, -largest, largest).exp()
+    return distance * hardtanh(-log_sigma, -math.inf, largest).exp()
 
 
 def broadcast_shape(**tensors: Tensor) -> Size:
@@ -127,9 +127,8 @@ def broadcast_shape(**tensors: Tensor) -> Size:
     for name, tensor in tensors.items():
         if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
             raise TypeError(f"{name} must be a floating-point tensor, got {kind(tensor)}")
-    shapes = [tensor.shape for tensor in tensors.values()]
     try:
-        return torch.broadcast_shapes(*shapes)
+        return Size(torch.broadcast_shapes(*(tensor.shape for tensor in tensors.values())))
     except RuntimeError as error:
         listed = ", ".join(f"{name} {tuple(tensor.shape)}" for name, tensor in tensors.items())
         raise ShapeError(f"shapes do not broadcast: {listed}") from error

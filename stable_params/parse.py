@@ -46,7 +46,7 @@ def parse_parameterization(flag: str) -> Parameterization:
 
 def _bad_flag(flag: str, reason: str) -> ValueError:
     message = f"bad scale parameterization {flag!r}: {reason}; allowed: {', '.join(map(_form, _EXAMPLES))}"
-    letters = re.match(r"[a-z_]*", flag.strip().lower())[0]
+    letters = re.sub(r"[^a-z_].*", "", flag.strip().lower())
     nearest = difflib.get_close_matches(letters, PARAMETERIZATIONS, n=1)
     return ValueError(message + (f"; did you mean {PARAMETERIZATIONS[nearest[0]].flag}?" if nearest else ""))
 

@@ -1,7 +1,7 @@
-"""The contract table of stable_params/README.md, one row per parameterization, every cell measured.
+"""The table of docs/contract.md, one row per parameterization, every cell measured.
 
     python -m benchmarks.accuracy.contract            prints it
-    python -m benchmarks.accuracy.contract --write    puts it into the README
+    python -m benchmarks.accuracy.contract --write    puts it into docs/contract.md
 
 Figures of float32 come from tests/golden/every_float32.json, which benchmarks/accuracy/every_float.py writes; all others are
 measured anew, within seconds.
@@ -21,7 +21,7 @@ from benchmarks.accuracy.floats import floats_of, key_of
 from stable_params import PARAMETERIZATIONS, Normal, Parameterization, Scale
 
 ROOT = Path(__file__).resolve().parents[2]
-README = ROOT / "stable_params" / "README.md"
+DOCUMENT = ROOT / "docs" / "contract.md"
 FLOAT32_ROWS = ROOT / "tests" / "golden" / "every_float32.json"
 OPENING, CLOSING = "<!-- contract table -->\n", "<!-- end -->"
 SWEPT_HALVES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -141,23 +141,23 @@ def _ceiling(value: float) -> str:
     return _number(float(f"{math.ceil(value / step) * step:.2g}"))
 
 
-def with_table(readme: str, table: str) -> str:
-    """The README with the table between its two markers; ValueError when it lacks one."""
-    before, opening, rest = readme.partition(OPENING)
+def with_table(document: str, table: str) -> str:
+    """The document with the table between its two markers; ValueError when it lacks one."""
+    before, opening, rest = document.partition(OPENING)
     _, closing, after = rest.partition(CLOSING)
     if not (opening and closing):
-        raise ValueError(f"{README.name} needs the lines {OPENING.strip()!r} and {CLOSING!r} around the table")
+        raise ValueError(f"{DOCUMENT.name} needs the lines {OPENING.strip()!r} and {CLOSING!r} around the table")
     return before + opening + table + closing + after
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Prints or writes the table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.accuracy.contract", description=__doc__.splitlines()[0])
-    parser.add_argument("--write", action="store_true", help="put the table into stable_params/README.md")
+    parser.add_argument("--write", action="store_true", help="put the table into docs/contract.md")
     options = parser.parse_args(arguments)
     table = contract_table(json.loads(FLOAT32_ROWS.read_text()), half_rows())
     if options.write:
-        README.write_text(with_table(README.read_text(), table))
+        DOCUMENT.write_text(with_table(DOCUMENT.read_text(), table))
     else:
         print(table)
 

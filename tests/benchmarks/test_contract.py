@@ -5,7 +5,7 @@ import re
 import pytest
 import torch
 
-from benchmarks.accuracy.contract import CLOSING, FLOAT32_ROWS, OPENING, README, contract_table, main, with_table
+from benchmarks.accuracy.contract import CLOSING, DOCUMENT, FLOAT32_ROWS, OPENING, contract_table, main, with_table
 from stable_params import PARAMETERIZATIONS
 
 NUMBER = re.compile(r"−?\d+(?:\.\d+)?(?:e−?\d+)?")
@@ -31,8 +31,8 @@ def numbers(text):
     return [float(number.replace("−", "-")) for number in NUMBER.findall(text)]
 
 
-def test_readme_has_the_table_that_the_program_makes(table, rows):
-    written = README.read_text().partition(OPENING)[2].partition(CLOSING)[0]
+def test_the_document_has_the_table_that_the_program_makes(table, rows):
+    written = DOCUMENT.read_text().partition(OPENING)[2].partition(CLOSING)[0]
     assert NUMBER.sub("#", written) == NUMBER.sub("#", table), "run python -m benchmarks.accuracy.contract --write"
     # Another processor's exp may differ in its last place, and with it the largest error of a half. Its log1p may keep
     # the smallest number or take it for 0: then σ is above 0 from half that number on, or from 1.5 times it, where exp
@@ -75,14 +75,14 @@ def test_underflow_column_shows_what_breaks_and_what_does_not(rows):
 
 
 def test_only_the_part_between_the_markers_is_replaced():
-    readme = f"# Title\n{OPENING}old\n{CLOSING}\nrest\n"
-    assert with_table(readme, "new\n") == f"# Title\n{OPENING}new\n{CLOSING}\nrest\n"
+    document = f"# Title\n{OPENING}old\n{CLOSING}\nrest\n"
+    assert with_table(document, "new\n") == f"# Title\n{OPENING}new\n{CLOSING}\nrest\n"
 
 
-@pytest.mark.parametrize("readme", ["# Title\n", f"{OPENING}no end", f"{CLOSING}\n"])
-def test_a_readme_without_both_markers_is_refused(readme):
-    with pytest.raises(ValueError, match="README.md needs the lines '<!-- contract table -->' and '<!-- end -->'"):
-        with_table(readme, "new\n")
+@pytest.mark.parametrize("document", ["# Title\n", f"{OPENING}no end", f"{CLOSING}\n"])
+def test_a_document_without_both_markers_is_refused(document):
+    with pytest.raises(ValueError, match="contract.md needs the lines '<!-- contract table -->' and '<!-- end -->'"):
+        with_table(document, "new\n")
 
 
 def test_a_parameterization_without_float32_figures_is_named(swept_halves):
@@ -101,10 +101,10 @@ def test_stride_of_the_float32_sweeps_is_told(swept_halves):
 
 
 def test_command_line_writes_or_prints(monkeypatch, swept_halves, tmp_path, capsys):
-    readme = tmp_path / "README.md"
-    readme.write_text(f"before\n{OPENING}{CLOSING}\nafter\n")
-    monkeypatch.setattr("benchmarks.accuracy.contract.README", readme)
+    document = tmp_path / "contract.md"
+    document.write_text(f"before\n{OPENING}{CLOSING}\nafter\n")
+    monkeypatch.setattr("benchmarks.accuracy.contract.DOCUMENT", document)
     monkeypatch.setattr("benchmarks.accuracy.contract.half_rows", lambda: swept_halves)
     main(["--write"])
     main([])
-    assert readme.read_text() == f"before\n{OPENING}{capsys.readouterr().out.removesuffix(chr(10))}{CLOSING}\nafter\n"
+    assert document.read_text() == f"before\n{OPENING}{capsys.readouterr().out.removesuffix(chr(10))}{CLOSING}\nafter\n"

@@ -62,12 +62,19 @@ def half_ulp_of_each_argument(reference, name):
 def test_table_is_met_to_four_ulp_beside_half_an_ulp_of_each_argument(reference, computed, assert_within, ulp, name):
     points = list(zip(*(map(float, reference[column]) for column in ("delta", "log_sigma", "prior_log_sigma"))))
     condition = half_ulp_of_each_argument(reference, name)
-    allowed = [4 * ulp(want, torch.float32) + slack for want, slack in zip(reference[name], condition)]
+    floor = float64_errors(reference, name)
+    allowed = [4 * ulp(want, torch.float32) + slack + least for want, slack, least in zip(reference[name], condition, floor)]
     keep = [i for i in range(len(points)) if is_promised(reference, name, i)]
     assert len(keep) > 0.8 * len(points)
     actual = computed[name][keep]
     points, expected, allowed = ([column[i] for i in keep] for column in (points, reference[name], allowed))
     assert_within(points, actual, expected, allowed)
+
+
+def float64_errors(reference, name):
+    """What float64 leaves of expm1(x) - x: compiled for a CPU, 2^-53 of exp(x) near 1; nothing where the means decide."""
+    of_the_ratio = name in ("kl", "d_log_sigma", "d_prior_log_sigma")
+    return [mpf(2) ** -51 if of_the_ratio else 0] * len(reference["kl"])
 
 
 def is_promised(reference, name, i):
