@@ -2,7 +2,8 @@
 
     python -m benchmarks.accuracy.patched_checkout CHECKOUT
 
-Prints a table; exit code 1 when a figure differs. CPU, one thread; stand-ins in benchmarks/cost/original_code.py.
+Prints a table and exits with 1 if a figure differs. It runs on a CPU with one thread and the stand-ins of
+benchmarks/cost/original_code.py.
 """
 
 import argparse
@@ -15,11 +16,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = json.loads((ROOT / "tests/golden/upstream_parity.json").read_text())
-LOSS_TOLERANCE, GRADIENT_TOLERANCE = 2e-5, 2e-4  # what golden/README.md states for a faithful implementation
+LOSS_TOLERANCE, GRADIENT_TOLERANCE = 2e-5, 2e-4  # from golden/README.md, for a faithful implementation
 
 
 def run(checkout: Path, what: str, argument: str, *flags: str) -> dict:
-    """What benchmarks/cost/original_code.py prints, run on the checkout in a process of its own."""
+    """Runs benchmarks/cost/original_code.py on the checkout, in a process of its own, and gives the figures that it prints."""
     command = [sys.executable, str(ROOT / "benchmarks/cost/original_code.py"), str(checkout), what, argument, *flags]
     done = subprocess.run(command, capture_output=True, text=True, cwd=checkout)
     if done.returncode:
@@ -36,14 +37,14 @@ def patched_copy(checkout: Path, folder: Path) -> Path:
 
 
 def relative_error(actual: dict, expected: dict) -> tuple[float, float]:
-    """Of the loss, and the largest of the gradient norms."""
+    """The relative error of the loss, and the largest one of the gradient norms."""
     loss = abs(actual["elbo"] / expected["elbo"] - 1)
     norms = [(actual["grad_norms"][name], norm) for name, norm in expected["grad_norms"].items()]
     return loss, max(abs(got - want) / max(want, 1e-30) for got, want in norms if want or got)
 
 
 def compare_case(case: str, checkout: Path, patched: Path) -> bool:
-    """Prints the rows of one golden case; whether all of them hold."""
+    """Prints the rows of one golden case and says whether all of them hold."""
     before, after = run(checkout, "figures", case), run(patched, "figures", case)
     holds = before == after
     print(f"| {case} | no flags | {'bitwise the unpatched checkout' if holds else 'DIFFERS from the unpatched'} | |")
@@ -58,7 +59,7 @@ def compare_case(case: str, checkout: Path, patched: Path) -> bool:
 
 
 def compare_logs(checkout: Path, patched: Path, folder: Path) -> None:
-    """Runs both training loops on the same data, a NaN and a steep step among it, and shows what the logs tell."""
+    """Runs both training loops on the same data, with a NaN and a too high gradient, and shows what the log readers print."""
     runs = []
     for name, tree in (("unpatched", checkout), ("patched", patched)):
         run_folder = folder / name / "run"
@@ -72,7 +73,7 @@ def compare_logs(checkout: Path, patched: Path, folder: Path) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Compares as the command line says; 1 when a figure differs."""
+    """The exit status: 1 if a figure differs, else 0."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.accuracy.patched_checkout", description=__doc__.splitlines()[0])
     parser.add_argument("checkout", type=Path, help="a checkout of openai/vdvae, which stays as it is")
     checkout = parser.parse_args(arguments).checkout.resolve()

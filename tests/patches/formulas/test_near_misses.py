@@ -1,4 +1,4 @@
-"""Functions that are nearly a KL or a draw are not recognised, and it is said why; about others nothing is said."""
+"""Functions that are nearly a KL or a draw are not recognised, and a sentence says why; others get no sentence."""
 
 import libcst as cst
 import pytest
@@ -40,7 +40,7 @@ def gaussian_kl(m1, m2, p1, p2):
 """, "calls F.softplus, which is not known (line 3)"),
     "unknown function": (_kl(KL_BODY.replace("(2 * s1).exp()", "twice(s1.exp())")), "calls twice, which is not known"),
     "unknown constant": (_kl(KL_BODY + " + OFFSET"), "reads OFFSET, which is not known (line 2)"),
-    "a bound name": ("def kl(torch, m2, s1, s2):\n    return torch.exp(s1) + s2\n", "calls exp with other arguments than it has"),
+    "a bound name": ("def kl(torch, m2, s1, s2):\n    return torch.exp(s1) + s2\n", "calls exp with other arguments"),
     "a branch on values": (_kl(f"{KL_BODY} if m1 > 0 else m1"), "a condition (m1 > 0) that depends on values"),
     "a loop": ("def kl(m1, s1):\n    for _ in range(3):\n        m1 = m1.exp()\n    return m1\n", "construct (For)"),
     "a changed argument": (

@@ -221,7 +221,7 @@ def test_code_is_never_run(tmp_path):
         ("x, y, z, w", "x z y w"),
     ],
 )
-def test_locations_are_told_apart_by_names_then_by_order(signature, order):
+def test_names_and_then_order_decide_which_location_belongs_to_the_prior(signature, order):
     m1, s1, m2, s2 = order.split()
     body = f"{s2} - {s1} - 0.5 + 0.5 * ((2 * {s1}).exp() + ({m1} - {m2}) ** 2) * (-2 * {s2}).exp()"
     found = recognise(parsed(f"def kl({signature}): return {body}"))

@@ -75,7 +75,7 @@ def test_step_in_another_module():
     assert rewritten(origin + LOOP, engine=STEP) == origin + IMPORT + COUNTING
 
 
-RENAMES = [  # in the loop and in what is wanted of it
+RENAMES = [  # in the loop and in the expected code
     {},
     {"result": "self.result", "step = 0": "self.n = 0", "=step": "=self.n", "step += 1": "self.n += 1",
      "count(step": "count(self.n"},

@@ -1,4 +1,4 @@
-"""What is read of a checkout, and what is refused."""
+"""Which files of a checkout are read, and which checkouts are refused."""
 
 import os
 
@@ -24,7 +24,7 @@ def test_every_byte_is_kept(make_tree, data):
     assert checkout.sources["vae.py"].bytes == data
 
 
-def test_code_below_is_read_and_what_is_not_the_forks_own_is_left_out(make_tree):
+def test_code_in_folders_is_read_and_foreign_code_is_left_out(make_tree):
     code = b"x = 1\n"
     root = make_tree({
         "train.py": code, "src/model/vae.py": code, "a b/é.py": code, "notes.txt": b"", ".cache/a.py": code,
@@ -85,7 +85,7 @@ NOT_BY_HAND = {
 
 
 @pytest.mark.parametrize("data", NOT_BY_HAND.values(), ids=NOT_BY_HAND)
-def test_not_taken_for_patched_by_hand(make_tree, data):
+def test_not_patched_by_hand(make_tree, data):
     assert read_checkout(make_tree({"vae.py": data})).originals == {"vae.py": data}
 
 
@@ -97,7 +97,7 @@ def test_a_path_that_is_no_folder(make_tree):
         read_checkout(root / "vae.py")
 
 
-def test_links_inside_are_met_where_they_lead(make_tree):
+def test_links_inside_are_not_followed(make_tree):
     root = make_tree({"model/vae.py": b"x = 1\n"})
     (root / "alias.py").symlink_to("model/vae.py")
     (root / "model" / "up").symlink_to(root)
@@ -135,7 +135,7 @@ def test_a_link_that_leads_nowhere(make_tree, target):
         read_checkout(root)
 
 
-def test_a_pipe_is_not_waited_for(make_tree):
+def test_a_pipe_is_not_read(make_tree):
     root = make_tree({"train.py": b"x = 1\n"})
     os.mkfifo(root / "pipe.py")
     assert set(read_checkout(root).sources) == {"train.py"}

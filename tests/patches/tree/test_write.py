@@ -99,7 +99,7 @@ def test_an_interrupt_leaves_the_tree_as_it_was(fork, snapshot, monkeypatch):
     assert snapshot(fork) == before
 
 
-def test_when_nothing_can_be_put_back_revert_still_can(fork, snapshot, monkeypatch):
+def test_when_nothing_can_be_restored_at_once_revert_still_can(fork, snapshot, monkeypatch):
     def fail_late(*arguments):
         if len(calls) >= 2:
             raise OSError(5, "Input/output error")
@@ -120,7 +120,8 @@ REFUSED = {
     "read-only folder": (lambda root: (root / "model").chmod(0o555), "no permission to write .*model"),
     "file in the way": (lambda root: (root / "model/glue.py").write_bytes(b"mine\n"), "would overwrite model/glue.py"),
     "link in the way": (lambda root: (root / "model/glue.py").symlink_to("nowhere"), "would overwrite model/glue.py"),
-    "changed since it was read": (lambda root: (root / "train.py").write_bytes(b"x = 3\n"), "train.py changed while the checkout was read"),
+    "changed since it was read": (lambda root: (root / "train.py").write_bytes(b"x = 3\n"),
+                                  "train.py changed while the checkout was read"),
 }
 
 
@@ -168,7 +169,7 @@ def test_revert_finishes_what_was_done_in_part(fork, snapshot, path):
     assert snapshot(fork) == before
 
 
-def test_no_original_is_needed_of_a_file_that_is_one_already(fork, snapshot):
+def test_a_file_that_is_restored_already_needs_no_saved_original(fork, snapshot):
     before = snapshot(fork)
     write_changes(fork, CHANGES)
     (fork / "train.py").write_bytes(FILES["train.py"])
