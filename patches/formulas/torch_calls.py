@@ -54,7 +54,7 @@ class Call:
             return Tensor(tensor.value)
         elif name == "size" and not arguments:
             return Opaque("shape")
-        elif name not in CONVERSIONS or not all(map(_keeps_value, (*arguments, *self.keywords.values()))):
+        elif name not in CONVERSIONS:  # their arguments are known, so these are devices or float dtypes
             raise self._unknown()
         return tensor
 
@@ -68,8 +68,3 @@ class Call:
         if self.arguments[0] == Opaque("shape") and self.name in {"randn", *FROM_SHAPE}:
             return Tensor(self.noise() if self.name == "randn" else FROM_SHAPE[self.name])
         return None
-
-
-def _keeps_value(target: object) -> bool:
-    """Whether a conversion to `target` goes to a device or to a float dtype."""
-    return target in (Opaque("dtype"), Opaque("device")) or isinstance(target, Tensor | str | bool)
