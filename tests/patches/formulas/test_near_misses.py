@@ -57,6 +57,7 @@ def gaussian_kl(m1, m2, p1, p2):
     "half a variance": (_kl(KL_BODY.replace("(2 * s1)", "s1")), "something else"),
     "not set": (_kl(f"torch.empty_like(m1) + {KL_BODY}"), "something else"),
     "nothing": (_kl("0 * m1.exp()"), "something else"),
+    "unequal targets": ("def kl(m1, s1):\n    a, b = m1, s1, m1\n    return a * b.exp()\n", "assigns to (a, b) (line 2)"),
     "two results": (_kl(f"{KL_BODY}, m1"), "not one tensor"),
     "no return": ("def kl(m1, s1):\n    m1 = s1.exp()\n", "returns nothing"),
     "a huge power": (_kl("m1 + 9 ** 9 ** 9 * s1.exp()"), "something else"),
