@@ -1,115 +1,115 @@
-"""Puts stable scales into a checkout of VDVAE code: python -m patches --diff PATH (or --check, --write, --revert)"""
+"""Brings stable scales to a checkout of VDVAE code: python -m patches --diff PATH (or --check, --write, --revert)"""
 
+import argparse
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
-from patches.tree.apply import write_changes
-from patches.arguments import Arguments, parse_arguments
-from patches.tree.change import Change
+from patches.plan import Plan, make_plan
+from patches.problems import CheckoutError, Problem
 from patches.tree.checkout import find_root, read_checkout
+from patches.tree.checks import check_creations, check_targets, refuse_uncommitted
 from patches.tree.diff import unified_diff
-from patches.tree.errors import CheckoutError
-from patches.tree.git_state import refuse_uncommitted
-from patches.tree.patched import is_patched
-from patches.plan import REWRITES, Rewrite, new_files, plan, to_changes
+from patches.tree.manifest import is_patched
 from patches.tree.revert import revert
-from patches.rewrites.flags import glue_folder
-from patches.sources import CannotPatch, Problem, Sources
-from patches.tree.targets import check_creations, check_targets
+from patches.tree.write import write_changes
 
-NOTHING, WOULD_CHANGE, CANNOT = 0, 1, 2
-_DONE = "already patched, nothing to do"
+DONE, WOULD_CHANGE, CANNOT = 0, 1, 2
 
 
-@dataclass(frozen=True)
-class Plugin:
-    """What is done to a checkout: the rewrites, and which folder the glue belongs in."""
-
-    rewrites: Sequence[Rewrite] = REWRITES
-    glue_folder: Callable[[Sources], str] = glue_folder
-
-
-def main(argv: Sequence[str] | None = None, plugin: Plugin = Plugin()) -> int:
-    """The exit status: 0 done or nothing to do, 1 --check found something to change, 2 it cannot."""
+def main(argv: Sequence[str] | None = None) -> int:
+    """The exit status: 0 done or nothing to do, 1 --check found something to change, 2 the checkout is refused."""
     arguments = parse_arguments(argv)
     try:
-        return _COMMANDS[arguments.command](arguments, find_root(arguments.path), plugin)
+        _, command = _COMMANDS[arguments.command]
+        return command(arguments, find_root(arguments.path))
     except CheckoutError as error:
         print(f"cannot: {error}", file=sys.stderr)
         return CANNOT
 
 
-def _check(arguments: Arguments, root: Path, plugin: Plugin) -> int:
+def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    """`command`, `path`, `vendor` and `force`; exits with status 2 unless there is exactly one command."""
+    parser = argparse.ArgumentParser(prog="python -m patches", allow_abbrev=False,
+                                     description="Brings stable scales to a checkout of someone's VDVAE code.")
+    commands = parser.add_mutually_exclusive_group(required=True)
+    for name, (meaning, _) in _COMMANDS.items():
+        commands.add_argument(f"--{name}", dest="command", action="store_const", const=name, help=meaning)
+    parser.add_argument("path", metavar="PATH", type=_folder, help="the folder of the checkout")
+    parser.add_argument("--vendor", action="store_true", help="copy stable_params into the checkout as well")
+    parser.add_argument("--force", action="store_true",
+                        help="--write: even with uncommitted changes; --revert: even over files edited since")
+    given = parser.parse_args(argv)
+    if given.vendor and given.command == "revert":
+        parser.error("--vendor goes with --check, --diff and --write; --revert removes its copy in any case")
+    if given.force and given.command in ("check", "diff"):
+        parser.error("--force goes with --write and --revert")
+    return given
+
+
+def _folder(text: str) -> Path:
+    if not text:
+        raise argparse.ArgumentTypeError("the path is empty; give the checkout's folder")
+    return Path(text)
+
+
+def _check(arguments: argparse.Namespace, root: Path) -> int:
     if is_patched(root, arguments.vendor):
-        return _say(_DONE)
-    changes, problems = _work_out(arguments, root, plugin)
-    for change in changes:
+        return _say("already patched, nothing to do")
+    plan = _plan(arguments, root)
+    for change in plan.changes:
         print(f"would {'create' if change.created else 'change'} {change.path}: {change.description}")
-    _show(problems)
-    check_targets(root, changes)
-    if problems:
+    _show(plan.problems)
+    check_targets(root, plan.changes)
+    if plan.problems:
         return CANNOT
-    return WOULD_CHANGE if changes else _say("nothing to do")
+    return WOULD_CHANGE if plan.changes else _say("nothing to do")
 
 
-def _diff(arguments: Arguments, root: Path, plugin: Plugin) -> int:
-    """No part of a diff is printed if another part cannot be: it would leave the tree half patched."""
+def _diff(arguments: argparse.Namespace, root: Path) -> int:
+    """Prints the whole diff or none of it: a part of it would leave the tree patched in part."""
     if is_patched(root, arguments.vendor):
-        return NOTHING
-    changes, problems = _work_out(arguments, root, plugin)
-    _show(problems)
-    check_creations(root, changes)
-    if problems:
+        return DONE
+    plan = _plan(arguments, root)
+    _show(plan.problems)
+    check_creations(root, plan.changes)
+    if plan.problems:
         return CANNOT
-    sys.stdout.buffer.write(unified_diff(changes))
+    sys.stdout.buffer.write(unified_diff(plan.changes))
     sys.stdout.flush()
-    return NOTHING
+    return DONE
 
 
-def _write(arguments: Arguments, root: Path, plugin: Plugin) -> int:
+def _write(arguments: argparse.Namespace, root: Path) -> int:
     if is_patched(root, arguments.vendor):
-        return _say(_DONE)
-    changes, problems = _work_out(arguments, root, plugin)
-    _show(problems)
-    if problems:
+        return _say("already patched, nothing to do")
+    plan = _plan(arguments, root)
+    _show(plan.problems)
+    if plan.problems:
         return CANNOT
-    if not changes:
+    if not plan.changes:
         return _say("nothing to do")
     if not arguments.force:
         refuse_uncommitted(root)
-    write_changes(root, changes)
-    for change in changes:
+    write_changes(root, plan.changes)
+    for change in plan.changes:
         print(f"{'created' if change.created else 'changed'} {change.path}: {change.description}")
     if not arguments.vendor:
         print("the patched code imports stable_params: install it where this code runs, or --revert and use --vendor")
     return _say(f"to undo all of it: python -m patches --revert {arguments.path}")
 
 
-def _revert(arguments: Arguments, root: Path, plugin: Plugin) -> int:
-    manifest = revert(root, arguments.force)
-    for entry in manifest.files:
+def _revert(arguments: argparse.Namespace, root: Path) -> int:
+    for entry in revert(root, arguments.force).files:
         print(f"{'removed' if entry.created else 'restored'} {entry.path}")
-    return NOTHING
+    return DONE
 
 
-_COMMANDS = {"check": _check, "diff": _diff, "write": _write, "revert": _revert}
-
-
-def _work_out(arguments: Arguments, root: Path, plugin: Plugin) -> tuple[list[Change], list[Problem]]:
+def _plan(arguments: argparse.Namespace, root: Path) -> Plan:
     checkout = read_checkout(root)
     for note in checkout.notes:
         print(note, file=sys.stderr)
-    planned = plan(checkout.sources, plugin.rewrites)
-    changes, problems = to_changes(checkout, planned)
-    problems = [*planned.problems, *problems]
-    if changes:
-        try:
-            changes += new_files(checkout, plugin.glue_folder(checkout.sources), arguments.vendor)
-        except CannotPatch as error:
-            problems += [problem for problem in error.problems if problem not in problems]
-    return changes, problems
+    return make_plan(checkout, arguments.vendor)
 
 
 def _show(problems: Sequence[Problem]) -> None:
@@ -119,8 +119,15 @@ def _show(problems: Sequence[Problem]) -> None:
 
 def _say(message: str) -> int:
     print(message)
-    return NOTHING
+    return DONE
 
+
+_COMMANDS = {
+    "check": ("say what would be changed and what was not matched; exit 0 nothing to do, 1 would change, 2 cannot", _check),
+    "diff": ("print a unified diff of what --write would do, for git apply or patch -p1", _diff),
+    "write": ("apply it, all files or none; the originals are kept in PATH/.stable_params_patch", _write),
+    "revert": ("restore exactly what --write changed", _revert),
+}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,1 +1,1 @@
-"""Recognises the KL and the draw by what they compute."""
+"""Recognises a KL and a draw by what they compute."""

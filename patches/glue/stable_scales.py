@@ -1,4 +1,4 @@
-"""The scales of stable_params for this model: the flags, the log sigmas and the KL of its blocks."""
+"""Uses the scales of stable_params in this model: the flags, the log sigmas and the KL of its blocks."""
 
 import sys
 from argparse import ArgumentParser, ArgumentTypeError
@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def _load_vendored() -> None:
-    """Make the copy of stable_params beside this file importable where its folder is not on the search path."""
+    """Import the copy of stable_params beside this file, whose folder need not be on the search path."""
     file = Path(__file__).with_name("stable_params") / "__init__.py"
     if not file.is_file():
         raise ModuleNotFoundError("stable_params is not installed and there is no copy of it beside stable_scales.py")
@@ -26,18 +26,20 @@ from stable_params import Constant, Exp, Parameterization, Vanilla, parse_parame
 
 
 def add_scale_arguments(parser: ArgumentParser) -> None:
-    """Add the flags of the scales; without them on the command line nothing changes."""
+    """Add the flags of the scales. Their defaults change nothing."""
     parser.add_argument("--sigma_param", type=_flag, default="vanilla",
                         help="scale of all latents: vanilla, exp, explin, upbounded1, bounded0.1_256, ...")
     parser.add_argument("--posterior_sigma_param", type=_flag, default=None,
-                        help="scale of the posteriors alone; none: sigma_param")
+                        help="scale of the posteriors alone; by default sigma_param")
     parser.add_argument("--prior_sigma_param", type=_flag, default=None,
-                        help="scale of the priors alone; none: sigma_param")
+                        help="scale of the priors alone; by default sigma_param")
     parser.add_argument("--prior_const1", action="store_true", help="fix the scale of every prior to 1")
 
 
 class Scales:
-    """What the hyper-parameters H make of the networks' outputs; a flag that H lacks, or that is None, is not set.
+    """Turns the networks' outputs into log sigmas, as the hyper-parameters H say.
+
+    A flag that H lacks, or that is None, counts as not given.
 
     Raises ValueError for an unknown parameterization, and for prior_const1 together with prior_sigma_param.
     """
@@ -51,38 +53,38 @@ class Scales:
 
     @property
     def vanilla(self) -> bool:
-        """Whether the posterior is vanilla: then the model's own KL counts, not this one's."""
+        """Whether the posterior is vanilla. The model then uses its own KL and not `kl`."""
         return isinstance(self.posterior, Vanilla)
 
     def posterior_log_sigma(self, raw: Tensor) -> Tensor:
-        """log sigma of the posterior from the network's output; `raw` itself with vanilla."""
+        """log sigma of the posterior, from the network's output; with vanilla it is `raw` itself."""
         return _log_sigma(self.posterior, raw)
 
     def prior_log_sigma(self, raw: Tensor) -> Tensor:
-        """log sigma of the prior from the network's output; `raw` itself with vanilla."""
+        """log sigma of the prior, from the network's output; with vanilla it is `raw` itself."""
         return _log_sigma(self.prior, raw)
 
     def posterior_log_variance(self, raw: Tensor) -> Tensor:
-        """Twice the log sigma of half the network's output; `raw` itself with vanilla."""
+        """Twice the log sigma of half the network's output; with vanilla it is `raw` itself."""
         return _log_variance(self.posterior, raw)
 
     def prior_log_variance(self, raw: Tensor) -> Tensor:
-        """Twice the log sigma of half the network's output; `raw` itself with vanilla."""
+        """Twice the log sigma of half the network's output; with vanilla it is `raw` itself."""
         return _log_variance(self.prior, raw)
 
     def kl(self, loc: Tensor, log_sigma: Tensor, prior_loc: Tensor, prior_log_sigma: Tensor) -> Tensor:
-        """KL(posterior || prior) per element in nats, which does not turn large log sigmas into NaN."""
+        """KL(posterior || prior) per element, in nats. Log sigmas of any finite size do not make it NaN."""
         return Exp().normal(loc, log_sigma).kl(Exp().normal(prior_loc, prior_log_sigma))
 
     def kl_of_log_variances(
         self, loc: Tensor, log_variance: Tensor, prior_loc: Tensor, prior_log_variance: Tensor
     ) -> Tensor:
-        """The same from log variances."""
+        """`kl` from log variances."""
         return self.kl(loc, log_variance / 2, prior_loc, prior_log_variance / 2)
 
 
 def _flag(text: str) -> str:
-    """`text` if it spells a parameterization."""
+    """`text` itself; argparse shows the error if it names no parameterization."""
     try:
         parse_parameterization(text)
     except ValueError as error:

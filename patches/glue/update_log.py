@@ -9,16 +9,16 @@ from pathlib import Path
 
 import torch.distributed
 
-# "nan" stands for every value that is not finite. A loss's NaN spoils the gradient, which is not counted again.
+# "nan" means any value that is not finite. A NaN in the loss spoils the gradient too, which is not counted again.
 NAN_REASONS = ("rate_nan", "distortion_nan", "grad_nan")
 NAMES = ("skipped_updates", "nan_updates", "rate_nans", "distortion_nans", "grad_nans", "high_grads")
 FIGURES = ("grad_norm", "elbo", "distortion", "rate")
 
 
 class UpdateLog:
-    """Counts since the run began; `H.save_dir` is the folder of events.jsonl, `H.rank` this process's rank.
+    """Counts the updates since the run began. `H.save_dir` is the folder of events.jsonl, `H.rank` the rank.
 
-    Rank 0 writes one line per reason; the others only count. Raises ValueError if save_dir is missing.
+    Rank 0 writes one line for each reason, and the other ranks only count. Raises ValueError if save_dir is missing.
     """
 
     def __init__(self, H: object) -> None:
@@ -30,10 +30,10 @@ class UpdateLog:
         self._counts: dict[str, int] | None = None  # None before the first update
 
     def count(self, step: int, stats: Mapping[str, object]) -> None:
-        """Count update number `step` from what the training step returned about it.
+        """Count update number `step` by the figures that the training step returned.
 
-        Of `stats` it reads skipped_updates, rate_nans, distortion_nans and grad_norm, and elbo, rate and distortion if
-        they are there. The first call takes over what events.jsonl holds of the updates before it.
+        `stats` has skipped_updates, rate_nans, distortion_nans and grad_norm; elbo, rate and distortion are read if they
+        are there. The first call also counts the events of earlier updates in events.jsonl.
         """
         step, figures = int(step), {key: float(stats[key]) for key in FIGURES if key in stats}
         if self._counts is None:
@@ -46,26 +46,26 @@ class UpdateLog:
                 self._write({"step": step, "rank": None, "reason": reason, "skipped": skipped, **figures})
 
     def totals(self) -> dict[str, int]:
-        """The counts under the names that a train_loss line has them: total_skipped_updates, total_rate_nans, ..."""
+        """The counts by their names in a train_loss line: total_skipped_updates, total_rate_nans, ..."""
         counts = self._counts or dict.fromkeys(NAMES, 0)
         return {f"total_{name}": count for name, count in counts.items()}
 
     def _write(self, event: dict) -> None:
-        with open(self.file, "a", encoding="utf-8") as file:  # closed, so flushed, at each line: events are rare
+        with open(self.file, "a", encoding="utf-8") as file:  # closed after each line, so nothing is lost
             file.write(json.dumps({"time": time.ctime(), **event, "origin": "unknown"}) + "\n")
 
     def _resume(self, first: int) -> dict[str, int]:
-        """Counts of the updates before `first` in events.jsonl; what it holds of later ones is moved out of the way."""
-        kept, gone, by_step = [], [], {}
+        """The counts of the updates before `first` in events.jsonl; later events are moved to another file."""
+        kept, abandoned, by_step = [], [], {}
         for line in self._lines() if self.is_main else []:
             event = _event(line)
             if event is None or event["step"] >= first:
-                gone.append(line)
+                abandoned.append(line)
                 continue
             kept.append(line)
             by_step.setdefault(event["step"], []).append(event)
-        if gone:
-            self._move_out(gone, kept)
+        if abandoned:
+            self._move_out(abandoned, kept)
         counts = dict.fromkeys(NAMES, 0)
         for events in by_step.values():
             _add(counts, {event["reason"] for event in events}, any(event.get("skipped", True) for event in events))
@@ -74,17 +74,17 @@ class UpdateLog:
     def _lines(self) -> list[str]:
         return self.file.read_text(encoding="utf-8").splitlines() if self.file.is_file() else []
 
-    def _move_out(self, gone: list[str], kept: list[str]) -> None:
-        """Leave `kept` in events.jsonl, add `gone`, of an abandoned attempt or cut off, to events-abandoned.jsonl."""
+    def _move_out(self, abandoned: list[str], kept: list[str]) -> None:
+        """Leave the lines `kept` in events.jsonl, and append the others to events-abandoned.jsonl."""
         with open(self.file.with_name("events-abandoned.jsonl"), "a", encoding="utf-8") as file:
-            file.writelines(line + "\n" for line in gone)
+            file.writelines(line + "\n" for line in abandoned)
         new = self.file.with_name("events.jsonl.new")
         new.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
         os.replace(new, self.file)
 
 
 def _reasons(rate_nan: bool, distortion_nan: bool, skipped: bool, figures: dict[str, float]) -> list[str]:
-    """Why the update was skipped, or would have to be; empty for one that was applied and is finite."""
+    """The reasons to skip the update; none for an update that was applied and whose figures are finite."""
     reasons = ["rate_nan"] if rate_nan or not math.isfinite(figures.get("rate", 0)) else []
     reasons += ["distortion_nan"] if distortion_nan or not math.isfinite(figures.get("distortion", 0)) else []
     if not reasons and not math.isfinite(figures["grad_norm"]):
@@ -100,7 +100,7 @@ def _add(counts: dict[str, int], reasons: set[str], skipped: bool) -> None:
 
 
 def _event(line: str) -> dict | None:
-    """The event in a line; None for one that was cut off or is none of ours."""
+    """The event in a line; None for a line that was cut off or has another format."""
     try:
         event = json.loads(line)
     except ValueError:

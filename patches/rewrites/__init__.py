@@ -1,1 +1,1 @@
-"""The rewrites, one per file; each takes Sources and returns the modules that it changed."""
+"""The three rewrites: latents, flags and counts. Each takes Sources and gives the modules that it changed."""

@@ -2,12 +2,12 @@
 
 import libcst as cst
 
-from patches.syntax import edit
-from patches.formulas.formula import Draw, Kl, near_miss, recognise
-from patches.syntax.latent_class import ClassEdits, edits_of_class, is_call_of
-from patches.syntax.names import Place, calls, functions, visible
+from patches.formulas.recognise import Draw, Kl, near_miss, recognise
+from patches.problems import CannotPatch, Problem, Sources
 from patches.rewrites.flags import glue_import
-from patches.sources import CannotPatch, Problem, Sources
+from patches.rewrites.latent_class import ClassEdits, called_formula, edits_of_class
+from patches.syntax import edit
+from patches.syntax.names import Place, calls, functions, visible
 
 _BY_HAND = (
     "give the class that computes posterior and prior a Scales object (stable_scales.py); replace each network output "
@@ -17,12 +17,10 @@ _BY_HAND = (
 
 
 def rewrite(sources: Sources) -> dict[str, cst.Module]:
-    """The modules with a class whose KL now goes through Scales; {} where that has been done.
+    """The modules with a class whose KL now goes through Scales.
 
     Raises CannotPatch where no KL is recognised or its arguments cannot be followed to the outputs of networks.
     """
-    if any(_has_scales(module) for module in sources.values()):
-        return {}
     recognised = {(path, name): formula for path, module in sources.items()
                   for name, function in functions(module).items() if (formula := recognise(function))}  # fmt: skip
     changed, problems = {}, []
@@ -38,10 +36,6 @@ def rewrite(sources: Sources) -> dict[str, cst.Module]:
     return changed
 
 
-def _has_scales(module: cst.Module) -> bool:
-    return "import Scales" in module.code
-
-
 def _rewritten(sources: Sources, path: str, recognised: dict[Place, Kl | Draw]) -> cst.Module | None:
     """The module with all its latent classes rewritten; None if it calls no KL."""
     module = sources[path]
@@ -52,32 +46,25 @@ def _rewritten(sources: Sources, path: str, recognised: dict[Place, Kl | Draw]) 
     for statement in module.body:
         if isinstance(statement, cst.ClassDef):
             edits_of_class(path, module, statement, formulas, edits)
-    _refuse_calls_elsewhere(path, module, formulas, edits)
+    for call in calls(module):
+        if isinstance(called_formula(call, formulas), Kl) and call not in edits.replaced:
+            raise CannotPatch(_problem(path, module, call, "this KL is not in a class with a posterior and a prior"))
     if not edits.replaced:
         return None
-    return edit.add_import(edits.apply(module), glue_import(sources, path, "Scales", from_="stable_scales"))
-
-
-def _refuse_calls_elsewhere(path: str, module: cst.Module, formulas: dict[str, Kl | Draw], edits: ClassEdits) -> None:
-    """Every KL that is called must have been rewritten."""
-    for call in calls(module):
-        if isinstance(is_call_of(call, formulas), Kl) and call not in edits.replaced:
-            line, code = edit.line_of(module, call), edit.code_of(module, call)
-            what = "this KL is not in a class with a posterior and a prior"
-            raise CannotPatch(Problem(path, line, what, code, _BY_HAND))
+    return edit.add_import(edits.apply(module), glue_import(sources, path, "Scales", "stable_scales"))
 
 
 def _nothing_found(sources: Sources, recognised: dict[Place, Kl | Draw]) -> list[Problem]:
-    """What to say where nothing could be rewritten: uncalled KLs, functions that are nearly one, or the whole tree."""
-    uncalled = [place for place, formula in recognised.items() if isinstance(formula, Kl)]
-    found = [(*place, "this KL is not called by a class of the checkout") for place in uncalled]
+    """What to say where nothing was rewritten: KLs that nobody calls, functions that are nearly a KL, or the whole tree."""
+    found = [(*place, "this KL is not called by a class of the checkout")
+             for place, formula in recognised.items() if isinstance(formula, Kl)]  # fmt: skip
     if not found:
         found = [(path, name, reason) for path, module in sources.items()
                  for name, function in functions(module).items() if (reason := near_miss(function))]  # fmt: skip
     if not found:
         return [Problem(".", 0, "no function here computes the KL of two normals", "", _BY_HAND)]
-    return [_about(path, sources[path], functions(sources[path])[name], what) for path, name, what in found]
+    return [_problem(path, sources[path], functions(sources[path])[name], what) for path, name, what in found]
 
 
-def _about(path: str, module: cst.Module, function: cst.FunctionDef, what: str) -> Problem:
-    return Problem(path, edit.line_of(module, function), what, edit.code_of(module, function), _BY_HAND)
+def _problem(path: str, module: cst.Module, node: cst.CSTNode, what: str) -> Problem:
+    return Problem(path, edit.line_of(module, node), what, edit.code_of(module, node), _BY_HAND)

@@ -1,16 +1,16 @@
-"""Where a local variable of a function comes from: its definitions, and the call of self's that it is a piece of."""
+"""Follows a local variable back to the call on self that it is a piece of."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import libcst as cst
 
-_CUTS = {"chunk", "split", "tensor_split", "unbind"}
-_SAME = {"float", "contiguous", "double", "half", "to", "clone"}
+_CUTS = {"chunk", "split"}
+_CONVERSIONS = {"float", "contiguous", "double", "half", "to", "clone"}
 
 
 class Origin(NamedTuple):
-    """`root` is the code of the function called on self, such as `self.prior`; `piece` says what part of its result."""
+    """`root` is the code of the function that is called on self, such as `self.prior`; `piece` is the part of its result."""
 
     root: str
     piece: str
@@ -25,66 +25,61 @@ class Definition:
     index: int
 
 
-def definitions(function: cst.FunctionDef) -> dict[str, list[Definition]]:
-    """All assignments to local names in the order of the text; nested functions are left out."""
+Definitions = dict[str, list[Definition]]  # by name, in the order of the text
+
+
+def definitions(function: cst.FunctionDef) -> Definitions:
+    """All assignments to local names; nested functions are left out."""
     collector = _Assignments()
     function.body.visit(collector)
     return collector.found
 
 
-def reads(node: cst.CSTNode) -> set[str]:
-    """The names that occur in an expression, attributes left out."""
+def names_in(node: cst.CSTNode) -> set[str]:
+    """The names in an expression, without those of attributes."""
     collector = _Names()
     node.visit(collector)
     return collector.found
 
 
-def origin(module: cst.Module, defined: dict[str, list[Definition]], expression: cst.BaseExpression) -> Origin | None:
-    """What an expression is a piece of; None if it is not a piece of the result of one call on self.
+def origin(module: cst.Module, defined: Definitions, expression: cst.BaseExpression) -> Origin | None:
+    """The call and the piece of its result that an expression is; None if it is no such piece.
 
-    A name stands for its first definition: later ones that read the name itself only adjust it.
+    A name stands for its first definition, because later ones only adjust it.
     """
-    return _origin(module, defined, expression, frozenset())
-
-
-def _origin(module: cst.Module, defined: dict, expression: cst.BaseExpression, seen: frozenset[str]) -> Origin | None:
     if isinstance(expression, cst.Name):
-        name = expression.value
-        if name not in defined or name in seen:
-            return None
-        return _defined_as(module, defined, defined[name][0], seen | {name})
+        return _of_name(module, defined, expression.value)
     if isinstance(expression, cst.Subscript):
         keys = ",".join(module.code_for_node(element.slice) for element in expression.slice)
-        return _part(_origin(module, defined, expression.value, seen), f"[{keys}]")
-    if isinstance(expression, cst.Call):
-        return _called(module, defined, expression, seen)
+        return _part(origin(module, defined, expression.value), f"[{keys}]")
+    if isinstance(expression, cst.Call) and isinstance(expression.func, cst.Attribute):
+        return _of_call(module, defined, expression, expression.func.value, expression.func.attr.value)
     return None
 
 
-def _defined_as(module: cst.Module, defined: dict, definition: Definition, seen: frozenset[str]) -> Origin | None:
-    value, index = definition.value, definition.index
-    if index >= 0 and isinstance(value, cst.Tuple | cst.List):
-        return _origin(module, defined, value.elements[index].value, seen)
-    whole = _origin(module, defined, value, seen)
+def _of_name(module: cst.Module, defined: Definitions, name: str) -> Origin | None:
+    if name not in defined:
+        return None
+    value, index = defined[name][0].value, defined[name][0].index
+    rest = {other: found for other, found in defined.items() if other != name}  # so that `x = x + 1` ends the search
+    if index >= 0 and isinstance(value, cst.Tuple):
+        return origin(module, rest, value.elements[index].value)
+    whole = origin(module, rest, value)
     return _part(whole, f"[{index}]") if index >= 0 else whole
 
 
-def _called(module: cst.Module, defined: dict, call: cst.Call, seen: frozenset[str]) -> Origin | None:
-    function = call.func
-    if not isinstance(function, cst.Attribute):
-        return None
-    name, owner = function.attr.value, function.value
-    if isinstance(owner, cst.Name) and owner.value == "self":
+def _of_call(
+    module: cst.Module, defined: Definitions, call: cst.Call, owner: cst.BaseExpression, name: str
+) -> Origin | None:
+    owner_name = owner.value if isinstance(owner, cst.Name) else ""
+    if owner_name == "self":
         return Origin(f"self.{name}", "")
-    if isinstance(owner, cst.Name) and owner.value == "torch" and name in _CUTS and call.args:
-        return _part(_origin(module, defined, call.args[0].value, seen), _cut(module, name, call.args[1:]))
-    if name in _CUTS:
-        return _part(_origin(module, defined, owner, seen), _cut(module, name, call.args))
-    return _origin(module, defined, owner, seen) if name in _SAME else None
-
-
-def _cut(module: cst.Module, name: str, arguments: list[cst.Arg]) -> str:
-    return f".{name}({','.join(module.code_for_node(argument.value) for argument in arguments)})"
+    if name in _CONVERSIONS:
+        return origin(module, defined, owner)
+    if name not in _CUTS:
+        return None
+    whole, *arguments = [owner] * (owner_name != "torch") + [argument.value for argument in call.args]
+    return _part(origin(module, defined, whole), f".{name}({','.join(map(module.code_for_node, arguments))})")
 
 
 def _part(whole: Origin | None, piece: str) -> Origin | None:
@@ -93,13 +88,10 @@ def _part(whole: Origin | None, piece: str) -> Origin | None:
 
 class _Assignments(cst.CSTVisitor):
     def __init__(self) -> None:
-        self.found: dict[str, list[Definition]] = {}
+        self.found: Definitions = {}
         self.line: cst.SimpleStatementLine | None = None
 
     def visit_FunctionDef(self, node: cst.FunctionDef) -> bool:
-        return False
-
-    def visit_Lambda(self, node: cst.Lambda) -> bool:
         return False
 
     def visit_SimpleStatementLine(self, node: cst.SimpleStatementLine) -> None:
@@ -117,12 +109,12 @@ class _Assignments(cst.CSTVisitor):
         self._add(node.target, cst.Tuple([cst.Element(node.target), cst.Element(node.value)]))
 
     def _add(self, target: cst.BaseExpression, value: cst.BaseExpression) -> None:
-        if isinstance(target, cst.Name):
-            self.found.setdefault(target.value, []).append(Definition(self.line, value, -1))
-        elif isinstance(target, cst.Tuple | cst.List):
-            for index, element in enumerate(target.elements):
-                if isinstance(element.value, cst.Name):
-                    self.found.setdefault(element.value.value, []).append(Definition(self.line, value, index))
+        targets = [(target, -1)]
+        if isinstance(target, cst.Tuple):
+            targets = [(element.value, index) for index, element in enumerate(target.elements)]
+        for name, index in targets:
+            if isinstance(name, cst.Name):
+                self.found.setdefault(name.value, []).append(Definition(self.line, value, index))
 
 
 class _Names(cst.CSTVisitor):

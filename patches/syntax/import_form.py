@@ -1,4 +1,4 @@
-"""How a file of a checkout has to import a module that is put into one of its folders: relative, qualified or plain."""
+"""Finds the form in which a file imports a module of a checkout's folder: relative, with the package's name, or plain."""
 
 import sys
 from collections.abc import Iterator
@@ -10,62 +10,58 @@ import libcst as cst
 from libcst import matchers as m
 from libcst.helpers import get_full_name_for_node
 
+from patches.problems import Sources
 from patches.syntax.names import find_module
-from patches.sources import Sources
 
-Folder = tuple[str, ...]  # the parts of a folder's path, none for the checkout itself
+Folder = tuple[str, ...]  # the parts of a folder's path; none for the checkout itself
 
 
 class Evidence(NamedTuple):
-    """An import of one file of the checkout by another; `root` is the folder on the search path, None if relative.
+    """An import of one file of the checkout by another, both as paths.
 
-    `top` is the folder that a relative import starts from.
+    `start` is the folder that the dotted name starts from: the one on the search path, or the one that the leading dots
+    of a relative import mean.
     """
 
     importer: str
     imported: str
-    root: Folder | None
-    top: Folder
+    relative: bool
+    start: Folder
 
 
 def import_from(sources: Sources, path: str, folder: str, module: str, name: str) -> str:
     """The statement that imports `name` from `module`, which lies in `folder`, into the file `path`.
 
-    It has the form of the file's own imports from the checkout; without any that of the imports of the file by others,
-    else of its folder's files. Raises ValueError, saying why, where these do not tell or differ.
+    It has the form of the file's own imports from the checkout. Without any, it has the form in which others import the
+    file, and then the form in which they import files of its folder. Raises ValueError, with the reason, where there
+    are no such imports or they differ.
     """
-    everything = list(_evidence(sources))
-    same = [e for e in everything if PurePosixPath(e.imported).parent == PurePosixPath(path).parent]
-    for known in ([e for e in everything if e.importer == path], [e for e in everything if e.imported == path], same):
-        forms = _forms(sources, known, everything, path, folder, module)
+    evidence, own = list(_evidence(sources)), _folder(path)
+    for known in (
+        [each for each in evidence if each.importer == path],
+        [each for each in evidence if each.imported == path],
+        [each for each in evidence if _folder(each.imported) == own],
+    ):
+        forms = _forms(sources, known, evidence, own, (*PurePosixPath(folder).parts, module))
         if len(forms) > 1:
             raise ValueError(f"the checkout imports it in several ways: {', '.join(sorted(forms))}")
         if forms:
             return f"from {forms.pop()} import {name}"
-    if PurePosixPath(path).parent != PurePosixPath(folder):
+    if own != PurePosixPath(folder).parts:
         raise ValueError(f"no import in the checkout shows how {path} can import from {folder or 'its root folder'}")
     return f"from {module} import {name}"
 
 
-def _forms(
-    sources: Sources, known: list[Evidence], everything: list[Evidence], path: str, folder: str, module: str
-) -> set[str]:
-    """The dotted names that the evidence allows; the relative one alone if it is allowed."""
-    start, target = PurePosixPath(path).parent.parts, PurePosixPath(folder).parts
-    shared = _shared(start, target)
-    packages = {e.top for e in everything if e.root is None}
-    packages |= {_folder(p) for p in sources if p.endswith("__init__.py")}
-    if any(e.root is None for e in known) and shared in packages:
-        dots = "." * (1 + len(start) - len(shared))
-        return {dots + ".".join([*target[len(shared):], module])}
-    roots = {e.root for e in known if e.root is not None and target[: len(e.root)] == e.root}
-    names = {(*target[len(root):], module) for root in roots}
+def _forms(sources: Sources, known: list[Evidence], evidence: list[Evidence], own: Folder, target: Folder) -> set[str]:
+    """The dotted names for `target` that the known imports allow; the relative one alone if it is allowed."""
+    shared = next(own[:count] for count in range(len(own), -1, -1) if own[:count] == target[:-1][:count])
+    packages = {each.start for each in evidence if each.relative}
+    packages |= {_folder(path) for path in sources if path.endswith("__init__.py")}
+    if any(each.relative for each in known) and shared in packages:
+        return {"." * (1 + len(own) - len(shared)) + ".".join(target[len(shared):])}
+    starts = {each.start for each in known if not each.relative and target[: len(each.start)] == each.start}
+    names = {target[len(start):] for start in starts}
     return {".".join(parts) for parts in names if all(part.isidentifier() for part in parts)}
-
-
-def _shared(one: Folder, other: Folder) -> Folder:
-    length = next((i for i, (a, b) in enumerate(zip(one, other)) if a != b), min(len(one), len(other)))
-    return one[:length]
 
 
 def _folder(path: str) -> Folder:
@@ -74,36 +70,28 @@ def _folder(path: str) -> Folder:
 
 def _evidence(sources: Sources) -> Iterator[Evidence]:
     for path, module in sources.items():
-        for statement in _imports(module):
-            for dotted, level in _targets(statement):
-                found = find_module(sources, path, dotted, level)
-                if found and found != path:
-                    yield from _from_target(path, found, dotted, level)
+        for dotted, level in _imported_names(module):
+            found = find_module(sources, path, dotted, level)
+            if not found or found == path:
+                continue
+            parts, own, place = tuple(dotted.split(".")), _folder(path), PurePosixPath(found).with_suffix("").parts
+            place = place[:-1] if place[-1] == "__init__" else place
+            if level:
+                yield Evidence(path, found, True, own[: len(own) - level + 1])
+            elif place[len(place) - len(parts):] == parts and parts[0] not in sys.stdlib_module_names:
+                yield Evidence(path, found, False, place[: len(place) - len(parts)])
 
 
 @lru_cache(maxsize=4096)
-def _imports(module: cst.Module) -> list[cst.Import | cst.ImportFrom]:
-    return list(m.findall(module, m.Import() | m.ImportFrom()))
-
-
-def _targets(statement: cst.Import | cst.ImportFrom) -> Iterator[tuple[str, int]]:
-    """Each module that the statement may mean, with the number of leading dots."""
-    if isinstance(statement, cst.Import):
-        yield from ((alias.evaluated_name, 0) for alias in statement.names)
-        return
-    origin = get_full_name_for_node(statement.module) if statement.module else ""
-    if origin:
-        yield origin, len(statement.relative)
-    if not isinstance(statement.names, cst.ImportStar):
-        for alias in statement.names:
-            yield f"{origin}.{alias.evaluated_name}".lstrip("."), len(statement.relative)
-
-
-def _from_target(path: str, found: str, dotted: str, level: int) -> Iterator[Evidence]:
-    parts, start = tuple(dotted.split(".")), _folder(path)
-    where = PurePosixPath(found)
-    place = where.parent.parts if where.name == "__init__.py" else where.with_suffix("").parts
-    if level:
-        yield Evidence(path, found, None, start[: len(start) - level + 1])
-    elif place[len(place) - len(parts):] == parts and parts[0] not in sys.stdlib_module_names:
-        yield Evidence(path, found, place[: len(place) - len(parts)], ())
+def _imported_names(module: cst.Module) -> list[tuple[str, int]]:
+    """Each dotted name that may be an imported module, with the number of its leading dots."""
+    found = []
+    for statement in m.findall(module, m.Import() | m.ImportFrom()):
+        if isinstance(statement, cst.Import):
+            found += [(alias.evaluated_name, 0) for alias in statement.names]
+            continue
+        origin, level = get_full_name_for_node(statement.module) if statement.module else "", len(statement.relative)
+        found += [(origin, level)] if origin else []
+        if not isinstance(statement.names, cst.ImportStar):
+            found += [(f"{origin}.{alias.evaluated_name}".lstrip("."), level) for alias in statement.names]
+    return found

@@ -1,14 +1,15 @@
-"""Which function of the checkout a call means: names followed through the imports of a module."""
+"""Finds the function of the checkout that a call means: follows names through the imports of a module."""
 
+from collections.abc import Iterator
 from pathlib import PurePosixPath
 
 import libcst as cst
 from libcst import matchers as m
 from libcst.helpers import get_full_name_for_node
 
-from patches.sources import Sources
+from patches.problems import Sources
 
-Place = tuple[str, str]  # path of a module and the qualified name of a function in it
+Place = tuple[str, str]  # the path of a module and the qualified name of a function in it
 
 
 def functions(module: cst.Module) -> dict[str, cst.FunctionDef]:
@@ -33,32 +34,31 @@ def calls(node: cst.CSTNode) -> list[cst.Call]:
 
 
 def visible(sources: Sources, path: str) -> dict[str, Place]:
-    """What each name, or dotted name, means in a module: a function of the checkout, its own or imported."""
+    """The functions of the checkout by each name, or dotted name, that a module has for them."""
     known = {name: (path, name) for name in functions(sources[path])}
-    for statement in _imports(sources[path]):
-        if isinstance(statement, cst.ImportFrom):
-            known |= _from(sources, path, statement)
-        else:
-            known |= _import(sources, path, statement)
+    lines = (statement for statement in sources[path].body if isinstance(statement, cst.SimpleStatementLine))
+    for statement in (small for line in lines for small in line.body):
+        if isinstance(statement, cst.Import | cst.ImportFrom):
+            known |= dict(_imported(sources, path, statement))
     return known
 
 
 def find_module(sources: Sources, path: str, dotted: str, level: int = 0) -> str | None:
-    """The checkout's module that `import dotted` means in `path`; None for others. `level` counts leading dots.
+    """The file of the checkout that `import dotted` means in the file `path`; None for any other module.
 
-    A checkout may itself lie in a package, or put a folder on the search path: without dots, the one file whose path
-    ends in the dotted name is meant; of several, the one beside `path`, then the one nearest to the root.
+    `level` counts leading dots. The checkout may itself lie in a package, or put a folder on the search path. So without
+    dots it is the file whose path ends in the dotted name. Of several such files it is the one beside `path`, then the
+    one nearest to the root.
     """
-    parts = dotted.split(".") if dotted else []
-    folder = PurePosixPath(path).parent
+    parts, folder = dotted.split(".") if dotted else [], PurePosixPath(path).parent
     if level:
         base = folder.parents[level - 2] if level > 1 else folder
-        return next((p for p in _files(base, parts) if p in sources), None)
-    ends = [p for n in range(len(parts)) for p in _files(PurePosixPath(), parts[n:])]
-    exact = [p for p in _files(folder, parts) + _files(PurePosixPath(), parts) if p in sources]
-    suffixed = [p for p in sources if any(p.endswith("/" + end) for end in ends[:2])]
-    shortened = [p for p in ends[2:] if p in sources and p != path]
-    return next(iter(exact + sorted(suffixed, key=lambda p: p.count("/")) + shortened), None)
+        return next((file for file in _files(base, parts) if file in sources), None)
+    ends = [file for skipped in range(len(parts)) for file in _files(PurePosixPath(), parts[skipped:])]
+    exact = [file for file in _files(folder, parts) + ends[:2] if file in sources]
+    below = [file for file in sources if any(file.endswith("/" + end) for end in ends[:2])]
+    shortened = [file for file in ends[2:] if file in sources and file != path]
+    return next(iter(exact + sorted(below, key=lambda file: file.count("/")) + shortened), None)
 
 
 def _files(folder: PurePosixPath, parts: list[str]) -> list[str]:
@@ -66,35 +66,19 @@ def _files(folder: PurePosixPath, parts: list[str]) -> list[str]:
     return [str(base / "__init__.py")] + ([str(base.with_name(base.name + ".py"))] if parts else [])
 
 
-def _imports(module: cst.Module) -> list[cst.Import | cst.ImportFrom]:
-    lines = (statement for statement in module.body if isinstance(statement, cst.SimpleStatementLine))
-    return [small for line in lines for small in line.body if isinstance(small, cst.Import | cst.ImportFrom)]
-
-
-def _from(sources: Sources, path: str, statement: cst.ImportFrom) -> dict[str, Place]:
-    dotted, level = get_full_name_for_node(statement.module) if statement.module else "", len(statement.relative)
-    origin = find_module(sources, path, dotted, level)
+def _imported(sources: Sources, path: str, statement: cst.Import | cst.ImportFrom) -> Iterator[tuple[str, Place]]:
+    """The names that an import brings, each with its function."""
+    is_from = isinstance(statement, cst.ImportFrom)
+    level = len(statement.relative) if is_from else 0
+    dotted = get_full_name_for_node(statement.module) if is_from and statement.module else ""
+    origin = find_module(sources, path, dotted, level) if is_from else None
     if isinstance(statement.names, cst.ImportStar):
-        return {name: (origin, name) for name in functions(sources[origin])} if origin else {}
-    known = {}
+        yield from ((name, (origin, name)) for name in functions(sources[origin])) if origin else ()
+        return
     for alias in statement.names:
         name, shown = alias.evaluated_name, alias.evaluated_alias or alias.evaluated_name
-        submodule = find_module(sources, path, f"{dotted}.{name}" if dotted else name, level)
+        module = find_module(sources, path, f"{dotted}.{name}" if dotted else name, level)
         if origin and name in functions(sources[origin]):
-            known[shown] = (origin, name)
-        elif submodule and submodule != origin:
-            known |= _members(sources, shown, submodule)
-    return known
-
-
-def _import(sources: Sources, path: str, statement: cst.Import) -> dict[str, Place]:
-    known = {}
-    for alias in statement.names:
-        origin = find_module(sources, path, alias.evaluated_name)
-        if origin:
-            known |= _members(sources, alias.evaluated_alias or alias.evaluated_name, origin)
-    return known
-
-
-def _members(sources: Sources, shown: str, origin: str) -> dict[str, Place]:
-    return {f"{shown}.{name}": (origin, name) for name in functions(sources[origin])}
+            yield shown, (origin, name)
+        elif module and module != origin:
+            yield from ((f"{shown}.{each}", (module, each)) for each in functions(sources[module]))

@@ -1,1 +1,1 @@
-"""The checkout on disk: read, compared, written as a whole or not at all, and put back."""
+"""The checkout on disk: it is read, written as a whole or not at all, and restored."""

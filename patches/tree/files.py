@@ -1,4 +1,4 @@
-"""Files written so that a reader, or a crash, meets the old bytes or the new ones and nothing between."""
+"""Writes a file so that a reader, or a crash, finds either the old bytes or the new bytes."""
 
 import contextlib
 import os
@@ -10,12 +10,12 @@ def temporary_name(path: Path) -> Path:
 
 
 def write_temporary(path: Path, data: bytes, mode: int | None) -> Path:
-    """Write what `path` shall hold beside it, on disk when this returns; None leaves the mode to the system."""
+    """Write the future bytes of `path` beside it; they are on disk when this returns. None leaves the mode open."""
     temporary = temporary_name(path)
     write_durably(temporary, data)
     if mode is not None:
-        os.chmod(temporary, mode)
         _keep_owner(path, temporary)
+        os.chmod(temporary, mode)
     return temporary
 
 
@@ -27,7 +27,7 @@ def write_durably(path: Path, data: bytes) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make renames in it durable, where the system lets a folder be opened."""
+    """Make renames in the folder durable, where the system lets a folder be opened."""
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:
@@ -37,10 +37,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def _keep_owner(path: Path, temporary: Path) -> None:
-    if not hasattr(os, "chown") or not path.exists():
-        return
-    old, new = path.stat(), temporary.stat()
-    if (old.st_uid, old.st_gid) != (new.st_uid, new.st_gid):
+    """Root patches other people's files, for example in a container."""
+    if hasattr(os, "chown") and path.exists():
         with contextlib.suppress(PermissionError):
-            os.chown(temporary, old.st_uid, old.st_gid)
-            os.chmod(temporary, old.st_mode & 0o7777)
+            os.chown(temporary, path.stat().st_uid, path.stat().st_gid)

@@ -2,11 +2,10 @@
 
 import hashlib
 import json
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 
-from patches.tree.errors import CheckoutError
+from patches.problems import CheckoutError
 
 STORE = ".stable_params_patch"
 _FORMAT = 1
@@ -14,7 +13,7 @@ _FORMAT = 1
 
 @dataclass(frozen=True)
 class Entry:
-    """One file: sha256 of its bytes before (None if it was created) and after, and the mode bits it had before."""
+    """One file: the SHA-256 of its bytes before and after, and its mode bits before (None if it was created)."""
 
     path: str
     before: str | None
@@ -23,37 +22,33 @@ class Entry:
     mode: int | None
 
     def is_patched(self, root: Path) -> bool:
-        return file_digest(root / self.path) == self.after
+        return _file_digest(root / self.path) == self.after
 
     def is_original(self, root: Path) -> bool:
-        return file_digest(root / self.path) == self.before
+        return _file_digest(root / self.path) == self.before
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """`folders` were created too, outer ones first."""
+    """The files, and the `folders` that were created for them, outer ones first."""
 
     files: tuple[Entry, ...]
     folders: tuple[str, ...]
 
-    def not_as_written(self, root: Path) -> list[str]:
-        return [entry.path for entry in self.files if not entry.is_patched(root)]
-
     def edited(self, root: Path) -> list[str]:
-        """The files that are neither what was written nor what they were before."""
+        """The files that are neither as they were written nor as they were before."""
         return [entry.path for entry in self.files if not entry.is_patched(root) and not entry.is_original(root)]
 
     def to_json(self) -> str:
-        return json.dumps({"format": _FORMAT, "files": [asdict(entry) for entry in self.files],
-                           "folders": list(self.folders)}, indent=1) + "\n"
+        return json.dumps({"format": _FORMAT} | asdict(self), indent=1) + "\n"
 
 
 def digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def file_digest(path: Path) -> str | None:
-    """sha256 of a regular file, None where there is nothing, and a word that is no digest for anything else."""
+def _file_digest(path: Path) -> str | None:
+    """The SHA-256 of a regular file; None where nothing is, and a word for anything else."""
     if path.is_symlink() or (path.exists() and not path.is_file()):
         return "not a file"
     try:
@@ -69,28 +64,38 @@ def read_manifest(root: Path) -> Manifest | None:
         return None
     try:
         record = json.loads((store / "manifest.json").read_text(encoding="utf-8"))
+        manifest = Manifest(tuple(Entry(**entry) for entry in record["files"]), tuple(record["folders"]))
+        paths = [*(entry.path for entry in manifest.files), *manifest.folders]
+        if record["format"] != _FORMAT or not all(_is_inside(root, path) for path in paths):
+            raise ValueError(f"it has another format than {_FORMAT}, or names a path outside {root}")
     except FileNotFoundError:
         raise CheckoutError(f"{store} has no manifest.json: a --write was cut off before it changed anything; "
                             "remove that folder") from None
-    except (OSError, ValueError) as error:
-        raise CheckoutError(f"{store}/manifest.json cannot be read: {error}") from None
-    return _from_record(store, record)
-
-
-def _from_record(store: Path, record: dict) -> Manifest:
-    try:
-        if record["format"] != _FORMAT:
-            raise CheckoutError(f"{store}/manifest.json has format {record['format']!r}; this version reads {_FORMAT}")
-        manifest = Manifest(tuple(Entry(**entry) for entry in record["files"]), tuple(record["folders"]))
-        _refuse_paths_outside(store, [*(entry.path for entry in manifest.files), *manifest.folders])
-    except (KeyError, TypeError) as error:
-        raise CheckoutError(f"{store}/manifest.json is not one that --write makes: {error!r}") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckoutError(f"{store}/manifest.json is not a record that this version writes: {error!r}") from None
     return manifest
 
 
-def _refuse_paths_outside(store: Path, paths: Iterable[str]) -> None:
-    root = store.parent.resolve()
-    for path in paths:
-        parent = (root / path).parent.resolve()
-        if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts or not parent.is_relative_to(root):
-            raise CheckoutError(f"{store}/manifest.json names {path!r}, which is not inside {root}")
+def _is_inside(root: Path, path: str) -> bool:
+    return ".." not in PurePosixPath(path).parts and (root / path).parent.resolve().is_relative_to(root.resolve())
+
+
+def is_patched(root: Path, vendor: bool) -> bool:
+    """True if --write has been run here and every file is still as it was written.
+
+    Raises CheckoutError, with their names, if some files differ. Raises it too if `vendor` asks for a copy of
+    stable_params and --write made none.
+    """
+    manifest = read_manifest(root)
+    if manifest is None:
+        return False
+    different = [entry.path for entry in manifest.files if not entry.is_patched(root)]
+    if manifest.edited(root):
+        raise CheckoutError(f"already patched, and these files differ from what was written: {', '.join(different)}; "
+                            "--revert --force restores the originals and drops these edits")
+    if different:
+        raise CheckoutError(f"patched in part, these files are as they were before --write: {', '.join(different)}; "
+                            "--revert, then start again")
+    if vendor and not any("stable_params" in PurePosixPath(entry.path).parts for entry in manifest.files):
+        raise CheckoutError("already patched without --vendor: --revert, then --write --vendor")
+    return True

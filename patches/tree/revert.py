@@ -5,16 +5,16 @@ import os
 import shutil
 from pathlib import Path
 
-from patches.tree.errors import CheckoutError
+from patches.problems import CheckoutError
 from patches.tree.files import sync_folder, temporary_name, write_temporary
 from patches.tree.manifest import STORE, Entry, Manifest, digest, read_manifest
 
 
 def revert(root: Path, force: bool = False) -> Manifest:
-    """Put the originals back, remove what was created, and the record last.
+    """Restore the originals, remove what was created, and remove the record last.
 
-    Raises CheckoutError before anything is touched if there is no record, if an original is damaged, or, without
-    `force`, if a file was edited after it was written. What was cut off is finished by another call.
+    Raises CheckoutError before it touches anything if there is no record, if an original is damaged, or, without
+    `force`, if a file was edited after it was written. A second call finishes a first one that was cut off.
     """
     manifest = read_manifest(root)
     if manifest is None:
@@ -22,18 +22,15 @@ def revert(root: Path, force: bool = False) -> Manifest:
     edited = manifest.edited(root)
     if edited and not force:
         raise CheckoutError(f"edited since they were patched: {', '.join(edited)}; --force throws these edits away")
-    originals = {entry: _original(root, entry) for entry in manifest.files if _needs_original(root, entry)}
+    originals = {entry: _original(root, entry) for entry in manifest.files
+                 if not entry.created and not entry.is_original(root)}
     try:
         _restore(root, originals)
         _remove_created(root, manifest)
         shutil.rmtree(root / STORE)
     except OSError as error:
-        raise CheckoutError(f"could not restore everything: {error}; run --revert again once that is mended") from error
+        raise CheckoutError(f"could not restore everything: {error}; correct this, then run --revert again") from error
     return manifest
-
-
-def _needs_original(root: Path, entry: Entry) -> bool:
-    return not entry.created and not entry.is_original(root)
 
 
 def _original(root: Path, entry: Entry) -> bytes:
@@ -43,7 +40,7 @@ def _original(root: Path, entry: Entry) -> bytes:
     except OSError as error:
         raise CheckoutError(f"the original of {entry.path} cannot be read: {error}; nothing was restored") from None
     if digest(data) != entry.before:
-        raise CheckoutError(f"{saved} is not what was saved, its sha256 differs; nothing was restored")
+        raise CheckoutError(f"{saved} is not what was saved, its SHA-256 differs; nothing was restored")
     return data
 
 
@@ -63,7 +60,7 @@ def _remove_created(root: Path, manifest: Manifest) -> None:
             (root / entry.path).unlink(missing_ok=True)
             _remove_bytecode(root / entry.path)
     for folder in reversed(manifest.folders):
-        with contextlib.suppress(OSError):  # it holds something of the user's
+        with contextlib.suppress(OSError):  # the user has put something into it
             (root / folder).rmdir()
 
 

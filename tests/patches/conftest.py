@@ -1,4 +1,4 @@
-"""Small checkouts that tests write, and what is in them byte for byte."""
+"""Fixtures that write small checkouts and read all their bytes."""
 
 import pytest
 

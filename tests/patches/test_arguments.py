@@ -3,20 +3,22 @@
 from pathlib import Path
 
 import pytest
-from patches.arguments import Arguments, parse_arguments
+
+from patches.__main__ import parse_arguments
 
 UNDERSTOOD = {
-    "path last": (["--check", "a"], Arguments("check", Path("a"), vendor=False, force=False)),
-    "flag between": (["--write", "--vendor", "a"], Arguments("write", Path("a"), vendor=True, force=False)),
-    "path first": (["a", "--revert", "--force"], Arguments("revert", Path("a"), vendor=False, force=True)),
-    "both flags": (["--write", "a", "--force", "--vendor"], Arguments("write", Path("a"), vendor=True, force=True)),
-    "a diff of both": (["--vendor", "--diff", "a"], Arguments("diff", Path("a"), vendor=True, force=False)),
+    "path last": (["--check", "a"], ("check", False, False)),
+    "flag between": (["--write", "--vendor", "a"], ("write", True, False)),
+    "path first": (["a", "--revert", "--force"], ("revert", False, True)),
+    "both flags": (["--write", "a", "--force", "--vendor"], ("write", True, True)),
+    "a diff of both": (["--vendor", "--diff", "a"], ("diff", True, False)),
 }
 
 
-@pytest.mark.parametrize("argv, arguments", UNDERSTOOD.values(), ids=UNDERSTOOD)
-def test_what_is_understood(argv, arguments):
-    assert parse_arguments(argv) == arguments
+@pytest.mark.parametrize("argv, expected", UNDERSTOOD.values(), ids=UNDERSTOOD)
+def test_what_is_understood(argv, expected):
+    given = parse_arguments(argv)
+    assert (given.command, given.vendor, given.force) == expected and given.path == Path("a")
 
 
 USAGE = {

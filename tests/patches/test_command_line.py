@@ -5,8 +5,9 @@ import subprocess
 import libcst as cst
 import libcst.matchers as m
 import pytest
-from patches.__main__ import Plugin, main
-from patches.sources import CannotPatch, Problem
+
+from patches.__main__ import main
+from patches.problems import CannotPatch, Problem
 
 CODE = b'\xef\xbb\xbf"""A model."""\r\nkl = 1  # keep\r\n'
 FILES = {"vae.py": CODE, "model/hps.py": b"# coding: latin-1\nn = '\xfc'\nkl = 2", "other.py": b"x = 1\n"}
@@ -28,7 +29,16 @@ def nowhere(sources):
     raise CannotPatch(Problem("vae.py", 0, "no parser", "", "add the flags"))
 
 
-PLUGIN = Plugin([rename], lambda sources: "model")
+@pytest.fixture(autouse=True)
+def plugin(monkeypatch):
+    """Set the rewrites, and the folder of the glue or the function that finds it; at first `rename` and "model"."""
+
+    def use(*rewrites, glue_folder=lambda sources: "model"):
+        monkeypatch.setattr("patches.plan.REWRITES", {rewrite.__name__: rewrite for rewrite in rewrites})
+        monkeypatch.setattr("patches.rewrites.flags.glue_folder", glue_folder)
+
+    use(rename)
+    return use
 
 
 @pytest.fixture()
@@ -40,8 +50,8 @@ def fork(make_tree):
 def call(fork, capfdbinary):
     """Run a command on the fork: exit status, standard output, standard error."""
 
-    def run(command, *flags, plugin=PLUGIN, path=fork):
-        status = main([command, str(path), *flags], plugin)
+    def run(command, *flags, path=fork):
+        status = main([command, str(path), *flags])
         captured = capfdbinary.readouterr()
         return status, captured.out.decode("latin-1"), captured.err.decode()
 
@@ -101,7 +111,7 @@ def test_revert_gives_back_the_tree(fork, call, snapshot, flags):
 @pytest.mark.parametrize("flags", [(), ("--vendor",)])
 def test_the_diff_applied_is_what_write_writes(fork, call, make_tree, snapshot, flags):
     before = snapshot(fork)
-    status = main(["--diff", str(fork), *flags], PLUGIN)
+    status = main(["--diff", str(fork), *flags])
     assert (status, snapshot(fork)) == (0, before)
     twin = make_tree(FILES, name="twin")
     git(twin, "apply", "-", input=_diff_bytes(fork, call, flags))
@@ -115,11 +125,11 @@ def _diff_bytes(fork, call, flags):
     return call("--diff", *flags)[1].encode("latin-1")
 
 
-def test_problems_of_all_rewrites_are_shown_and_nothing_is_written(fork, call, snapshot):
+def test_problems_of_all_rewrites_are_shown_and_nothing_is_written(fork, call, plugin, snapshot):
     before = snapshot(fork)
-    plugin = Plugin([cannot, rename, nowhere], nowhere)
+    plugin(cannot, rename, nowhere, glue_folder=nowhere)
     for command in ("--check", "--diff", "--write"):
-        status, out, err = call(command, plugin=plugin)
+        status, out, err = call(command)
         assert status == 2
         assert err == ("cannot: vae.py:2: this KL differs\n    | kl = 1\n    by hand: replace it\n"
                        "cannot: vae.py: no parser\n    by hand: add the flags\n")
@@ -127,11 +137,11 @@ def test_problems_of_all_rewrites_are_shown_and_nothing_is_written(fork, call, s
     assert snapshot(fork) == before
 
 
-def test_nothing_to_do(call, fork, snapshot):
+def test_nothing_to_do(call, fork, plugin, snapshot):
     before = snapshot(fork)
-    nothing = Plugin([lambda sources: {}], nowhere)
-    assert call("--check", plugin=nothing) == call("--write", plugin=nothing) == (0, "nothing to do\n", "")
-    assert call("--diff", plugin=nothing) == (0, "", "")
+    plugin(lambda sources: {}, glue_folder=nowhere)
+    assert call("--check") == call("--write") == (0, "nothing to do\n", "")
+    assert call("--diff") == (0, "", "")
     assert snapshot(fork) == before
 
 
@@ -166,11 +176,11 @@ def test_changes_elsewhere_in_the_repository_do_not_matter(fork, call, monkeypat
     assert call("--write")[0] == 0
 
 
-def test_where_git_cannot_tell_nothing_is_written(fork, call, snapshot):
+def test_where_git_status_fails_nothing_is_written(fork, call, snapshot):
     (fork / ".git").mkdir()
     before = snapshot(fork)
     status, _, err = call("--write")
-    assert status == 2 and "git cannot tell" in err and snapshot(fork) == before
+    assert status == 2 and "git status fails" in err and snapshot(fork) == before
     assert call("--write", "--force")[0] == 0
 
 
@@ -228,7 +238,7 @@ def test_a_tree_without_its_record_looks_patched_by_hand(fork, call):
 BAD = {
     "no Python": ({"README.md": b"x"}, "not a Python tree"),
     "syntax error": ({"vae.py": b"x = = 1\n"}, "vae.py:1: syntax error"),
-    "Python 2": ({"vae.py": b"print 'x'\n"}, "vae.py:1: Python 2 code"),
+    "Python 2": ({"vae.py": b"print 'x'\n"}, "vae.py:1: syntax error"),
     "by hand": ({"vae.py": b"import stable_params\n"}, "vae.py:1: this looks patched by hand"),
 }
 
@@ -246,4 +256,4 @@ def test_bad_input(make_tree, call, snapshot, command, files, said):
 def test_started_as_a_user_does(run_python, make_tree):
     started = run_python("-m", "patches", "--write", make_tree({"vae.py": b"print 'x'\n"}))
     assert (started.returncode, started.stdout) == (2, "")
-    assert "Python 2 code" in started.stderr and "Traceback" not in started.stderr
+    assert "only Python 3 is read" in started.stderr and "Traceback" not in started.stderr

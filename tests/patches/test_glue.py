@@ -139,16 +139,17 @@ def test_kl_of_log_variances():
     assert torch.equal(model.kl_of_log_variances(loc, 2 * log_sigma, prior_loc, 2 * prior_log_sigma), expected)
 
 
-@pytest.mark.parametrize("vendored", [True, False])
-def test_copy_of_stable_params_in_a_package_is_found(tmp_path, vendored):
+def test_copy_of_stable_params_in_a_package_is_found(tmp_path):
     package = tmp_path / "pkg"
     package.mkdir()
     shutil.copy(GLUE / "stable_scales.py", package)
-    if vendored:
-        shutil.copytree(ROOT / "stable_params", package / "stable_params")
+    shutil.copytree(ROOT / "stable_params", package / "stable_params")
     code = "from pkg.stable_scales import Scales; import stable_params; print(stable_params.__file__)"
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, env={})
-    if vendored:
-        assert done.stdout.strip() == str(package / "stable_params" / "__init__.py")
-    else:
-        assert done.returncode == 1 and "stable_params is not installed and there is no copy of it" in done.stderr
+    assert done.stdout.strip() == str(package / "stable_params" / "__init__.py"), done.stderr
+
+
+def test_without_stable_params_the_message_says_where_it_was_looked_for(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ModuleNotFoundError, match="stable_params is not installed and there is no copy of it beside"):
+        load("stable_scales")

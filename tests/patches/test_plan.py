@@ -1,11 +1,12 @@
-"""Rewrites run one after another, and everything that could not be matched is gathered."""
+"""Rewrites run one after another, and everything that could not be matched is collected."""
 
 import libcst as cst
 import libcst.matchers as m
 import pytest
+
+from patches import plan
+from patches.problems import CannotPatch, Problem
 from patches.tree.checkout import read_checkout
-from patches.plan import REWRITES, new_files, plan, to_changes
-from patches.sources import CannotPatch, Problem
 
 
 def renames(old, new):
@@ -25,51 +26,56 @@ def cannot(*lines):
     return rewrite
 
 
-def sources(**texts):
-    return {f"{name}.py": cst.parse_module(text) for name, text in texts.items()}
+@pytest.fixture()
+def planned(make_tree, monkeypatch):
+    """The plan of these rewrites for a checkout; its glue goes into the folder `model`."""
+
+    def run(files, *rewrites, vendor=False):
+        monkeypatch.setattr(plan, "REWRITES", {f"rewrite {number}": each for number, each in enumerate(rewrites)})
+        monkeypatch.setattr("patches.rewrites.flags.glue_folder", lambda sources: "model")
+        made = plan.make_plan(read_checkout(make_tree(files)), vendor)
+        new = [change.path for change in made.changes if change.created]
+        return [change for change in made.changes if not change.created], made.problems, new
+
+    return run
 
 
-def test_each_works_on_the_result_of_the_one_before():
-    planned = plan(sources(vae="a = 1\n", other="x = 1\n"), [renames("a", "b"), renames("b", "c")])
-    assert {path: module.code for path, module in planned.modules.items()} == {"vae.py": "c = 1\n"}
-    assert [len(reasons) for reasons in planned.reasons.values()] == [2] and planned.problems == ()
+def test_each_works_on_the_result_of_the_one_before(planned):
+    changes, problems, _ = planned({"vae.py": b"a = 1\n", "other.py": b"x = 1\n"}, renames("a", "b"), renames("b", "c"))
+    assert [(change.path, change.before, change.after) for change in changes] == [("vae.py", b"a = 1\n", b"c = 1\n")]
+    assert changes[0].description == "rewrite 0; rewrite 1" and problems == []
 
 
-def test_all_problems_are_gathered_once():
-    planned = plan(sources(vae="a = 1\n"), [cannot(1, 2), renames("a", "b"), cannot(2, 3)])
-    assert [problem.line for problem in planned.problems] == [1, 2, 3]
-    assert planned.modules["vae.py"].code == "b = 1\n"
+def test_all_problems_are_collected_once(planned):
+    changes, problems, _ = planned({"vae.py": b"a = 1\n"}, cannot(1, 2), renames("a", "b"), cannot(2, 3))
+    assert [problem.line for problem in problems] == [1, 2, 3]
+    assert [change.after for change in changes] == [b"b = 1\n"]
 
 
-def test_what_is_changed_back_is_no_change():
-    planned = plan(sources(vae="a = 1\n"), [renames("a", "b"), renames("b", "a")])
-    assert planned.modules == {} and planned.reasons == {}
-
-
-def test_the_rewrites_of_the_plugin_say_what_they_do():
-    modules = [rewrite.__module__ for rewrite in REWRITES]
+def test_the_rewrites_of_the_plugin():
+    modules = [rewrite.__module__ for rewrite in plan.REWRITES.values()]
     assert modules == ["patches.rewrites.latents", "patches.rewrites.flags", "patches.rewrites.counts"]
 
 
-LOST = [(b"\x0ca = 1\nx = a\n", None), (b"\x0cx = 1\ny = a\n", b"\x0cx = 1\ny = b\n")]
+@pytest.mark.parametrize("before", [b"\x0ca = 1\nx = a\n", b"x = a\n\n   \n# end\n   "])
+def test_a_file_that_the_syntax_tree_does_not_print_in_full_is_refused(planned, before):
+    changes, problems, _ = planned({"vae.py": before, "other.py": b"a = 1\n"}, renames("a", "b"))
+    assert [change.path for change in changes] == ["other.py"]
+    assert [(problem.path, "form feeds" in problem.what) for problem in problems] == [("vae.py", True)]
 
 
-@pytest.mark.parametrize("before, after", LOST)
-def test_characters_that_the_syntax_tree_loses(make_tree, before, after):
-    checkout = read_checkout(make_tree({"vae.py": before}))
-    changes, problems = to_changes(checkout, plan(checkout.sources, [renames("a", "b")]))
-    assert [change.after for change in changes] == ([] if after is None else [after])
-    assert [problem.path for problem in problems] == (["vae.py"] if after is None else [])
+def test_such_a_file_is_no_problem_where_nothing_changes(planned):
+    changes, problems, _ = planned({"vae.py": b"\x0cx = 1\n", "other.py": b"a = 1\n"}, renames("a", "b"))
+    assert [change.path for change in changes] == ["other.py"] and problems == []
 
 
-def test_a_rewrite_that_breaks_the_code_is_a_problem(make_tree):
-    checkout = read_checkout(make_tree({"vae.py": b"x = 1\ny = a\n"}))
-    changes, problems = to_changes(checkout, plan(checkout.sources, [renames("a", "class")]))
+def test_a_rewrite_that_breaks_the_code_is_a_problem(planned):
+    changes, problems, _ = planned({"vae.py": b"x = 1\ny = a\n"}, renames("a", "class"))
     assert changes == [] and [(problem.line, problem.code) for problem in problems] == [(2, "y = class")]
 
 
-def test_new_files_with_and_without_stable_params(make_tree):
-    checkout = read_checkout(make_tree({"a/vae.py": b"x = 1\n"}))
-    alone = [change.path for change in new_files(checkout, "a", vendor=False)]
-    assert alone == ["a/stable_scales.py", "a/update_log.py"]
-    assert "a/stable_params/__init__.py" in [change.path for change in new_files(checkout, "a", vendor=True)]
+def test_new_files_with_and_without_stable_params(planned):
+    _, _, alone = planned({"model/vae.py": b"a = 1\n"}, renames("a", "b"))
+    assert alone == ["model/stable_scales.py", "model/update_log.py"]
+    _, _, vendored = planned({"model/vae.py": b"a = 1\n"}, renames("a", "b"), vendor=True)
+    assert vendored[:2] == alone and "model/stable_params/__init__.py" in vendored

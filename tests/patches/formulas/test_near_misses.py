@@ -1,8 +1,8 @@
-"""Functions that are nearly a KL or a draw are not recognised, and it is said why; about others nothing is said."""
+"""Functions that are nearly a KL or a draw are not recognised, and a sentence says why; others get no sentence."""
 
 import libcst as cst
 import pytest
-from patches.formulas.formula import near_miss, recognise
+from patches.formulas.recognise import near_miss, recognise
 
 KL_BODY = "s2 - s1 + 0.5 * ((2 * s1).exp() + (m1 - m2) ** 2) / (2 * s2).exp() - 0.5"
 
@@ -16,20 +16,20 @@ def _draw(body: str, parameters: str = "mu, ls") -> str:
 
 
 NOT_KLS = {
-    "wrong sign": (_kl(f"-({KL_BODY})"), "is the KL of two normals but for a factor of -1 on it"),
+    "wrong sign": (_kl(f"-({KL_BODY})"), "computes something else than the KL of two normals or a draw"),
     "wrong sign of a term": (_kl(KL_BODY.replace("s2 - s1", "s1 - s2")), "computes something else"),
-    "sum": (_kl(f"({KL_BODY}).sum(dim=[1, 2, 3])"), "is the KL of two normals but sums over elements (line 2)"),
-    "torch.sum": (_kl(f"torch.sum({KL_BODY}, dim=(1, 2))"), "but sums over elements (line 2)"),
-    "mean": (_kl(f"({KL_BODY}).mean()"), "but averages over elements (line 2)"),
-    "factor": (_kl(f"2 * ({KL_BODY})"), "but for a factor of 2"),
-    "bits": (_kl(f"({KL_BODY}) / math.log(2.0)"), "but for a factor of 1.4427"),
-    "offset": (_kl(f"{KL_BODY} + 0.5"), "but for an added 0.5"),
-    "clamp": (_kl(KL_BODY.replace("(2 * s2)", "(2 * s2.clamp(min=-7))")), "but clamps (line 2)"),
-    "free bits": (_kl(f"torch.clamp({KL_BODY}, min=0.1)"), "but clamps (line 2)"),
-    "an epsilon": (_kl(KL_BODY.replace("(2 * s2).exp()", "((2 * s2).exp() + 1e-12)")), "not at very small or large"),
-    "a detached prior": (_kl(KL_BODY.replace("m2", "m2.detach()")), "but stops the gradient (line 2)"),
-    "the data of a prior": (_kl(KL_BODY.replace("m2", "m2.data")), "but stops the gradient (line 2)"),
-    "no_grad": (_kl(KL_BODY, "@torch.no_grad()\n"), "but stops the gradient (line 1)"),
+    "sum": (_kl(f"({KL_BODY}).sum(dim=[1, 2, 3])"), "sums over elements (line 2)"),
+    "torch.sum": (_kl(f"torch.sum({KL_BODY}, dim=(1, 2))"), "sums over elements (line 2)"),
+    "mean": (_kl(f"({KL_BODY}).mean()"), "averages over elements (line 2)"),
+    "factor": (_kl(f"2 * ({KL_BODY})"), "something else"),
+    "bits": (_kl(f"({KL_BODY}) / math.log(2.0)"), "something else"),
+    "offset": (_kl(f"{KL_BODY} + 0.5"), "something else"),
+    "clamp": (_kl(KL_BODY.replace("(2 * s2)", "(2 * s2.clamp(min=-7))")), "clamps (line 2)"),
+    "free bits": (_kl(f"torch.clamp({KL_BODY}, min=0.1)"), "clamps (line 2)"),
+    "an epsilon": (_kl(KL_BODY.replace("(2 * s2).exp()", "((2 * s2).exp() + 1e-12)")), "something else"),
+    "a detached prior": (_kl(KL_BODY.replace("m2", "m2.detach()")), "stops the gradient (line 2)"),
+    "the data of a prior": (_kl(KL_BODY.replace("m2", "m2.data")), "reads m2.data, which is not known"),
+    "no_grad": (_kl(KL_BODY, "@torch.no_grad()\n"), "has the decorator torch.no_grad()"),
     "a decorator": (_kl(KL_BODY, "@summed\n"), "has the decorator summed"),
     "sigmas": (_kl("(s2 / s1).log() + (s1 ** 2 + (m1 - m2) ** 2) / (2 * s2 * s2) - 0.5"), "takes the sigma itself"),
     "softplus": ("""
@@ -40,7 +40,7 @@ def gaussian_kl(m1, m2, p1, p2):
 """, "calls F.softplus, which is not known (line 3)"),
     "unknown function": (_kl(KL_BODY.replace("(2 * s1).exp()", "twice(s1.exp())")), "calls twice, which is not known"),
     "unknown constant": (_kl(KL_BODY + " + OFFSET"), "reads OFFSET, which is not known (line 2)"),
-    "a bound name": ("def kl(torch, m2, s1, s2):\n    return torch.exp(s1) + s2\n", "gives exp arguments"),
+    "a bound name": ("def kl(torch, m2, s1, s2):\n    return torch.exp(s1) + s2\n", "calls exp with other arguments"),
     "a branch on values": (_kl(f"{KL_BODY} if m1 > 0 else m1"), "a condition (m1 > 0) that depends on values"),
     "a loop": ("def kl(m1, s1):\n    for _ in range(3):\n        m1 = m1.exp()\n    return m1\n", "construct (For)"),
     "a changed argument": (
@@ -48,21 +48,16 @@ def gaussian_kl(m1, m2, p1, p2):
         "    return d + 0.5 * (s1.exp() + (m1 - m2) ** 2) / (2 * s2).exp() - 0.5\n",
         "changes its argument s1"),
     "standard normal": ("def kl_std(mu, lv):\n    return -0.5 * torch.sum(1 + lv - mu ** 2 - lv.exp())\n",
-                        "is the KL from a standard normal, sums over elements (line 2)"),
+                        "sums over elements (line 2)"),
     "mixed scales": (_kl(KL_BODY.replace("(2 * s2)", "s2").replace("s2 - s1", "s2 / 2 - s1")), "something else"),
-    "Jensen-Shannon": (_kl(f"0.5 * ({KL_BODY}) + 0.25 * ((2 * s2).exp() + (m1 - m2) ** 2) / (2 * s1).exp()"),
-                       "something else"),
     "Jeffreys": (_kl(f"{KL_BODY} + s1 - s2 + 0.5 * ((2 * s2).exp() + (m1 - m2) ** 2) / (2 * s1).exp() - 0.5"),
                  "something else"),
     "five needed": (_kl(f"weight * ({KL_BODY})").replace("s2):", "s2, weight):"), "something else"),
-    "a default that counts": (_kl(f"weight * ({KL_BODY})").replace("s2):", "s2, weight=0.1):"), "a factor of 0.1"),
+    "a default that counts": (_kl(f"weight * ({KL_BODY})").replace("s2):", "s2, weight=0.1):"), "something else"),
     "half a variance": (_kl(KL_BODY.replace("(2 * s1)", "s1")), "something else"),
     "not set": (_kl(f"torch.empty_like(m1) + {KL_BODY}"), "something else"),
     "nothing": (_kl("0 * m1.exp()"), "something else"),
-    "two readings": (
-        "def kl(m, s, a=0., b=0., t=0.):\n"
-        "    return t - s + ((2 * s).exp() + (m - a - b) ** 2) / (2 * t).exp() / 2 - 0.5\n",
-        "in more than one reading of its parameters"),
+    "unequal targets": ("def kl(m1, s1):\n    a, b = m1, s1, m1\n    return a * b.exp()\n", "assigns to (a, b) (line 2)"),
     "two results": (_kl(f"{KL_BODY}, m1"), "not one tensor"),
     "no return": ("def kl(m1, s1):\n    m1 = s1.exp()\n", "returns nothing"),
     "a huge power": (_kl("m1 + 9 ** 9 ** 9 * s1.exp()"), "something else"),
@@ -70,21 +65,19 @@ def gaussian_kl(m1, m2, p1, p2):
 }  # fmt: skip
 
 NOT_DRAWS = {
-    "no noise": (_draw("mu + ls.exp()"), "is a draw from a normal without noise"),
+    "no noise": (_draw("mu + ls.exp()"), "something else"),
     "sigma": (_draw("mu + torch.randn_like(mu) * ls"), "takes the sigma itself"),
-    "half noise": (_draw("mu + 0.5 * torch.randn_like(mu) * ls.exp()"), "a factor of 0.5 on its noise"),
-    "wide noise": (_draw("mu + torch.empty_like(mu).normal_(0, 2) * ls.exp()"), "a factor of 2 on its noise"),
+    "half noise": (_draw("mu + 0.5 * torch.randn_like(mu) * ls.exp()"), "something else"),
+    "wide noise": (_draw("mu + torch.empty_like(mu).normal_(0, 2) * ls.exp()"), "something else"),
     "two noises": (_draw("mu + (torch.randn_like(mu) + torch.randn_like(mu)) * ls.exp() / 2 ** 0.5"), "something else"),
-    "shared noise": (_draw("mu + torch.randn(1) * ls.exp()"), "a shape that is not a tensor's (line 2)"),
+    "shared noise": (_draw("mu + torch.randn(1) * ls.exp()"), "calls torch.randn in a way that is not known (line 2)"),
     "noise of channels": (_draw("mu + torch.randn(mu.shape[:1]) * ls.exp()"), "construct (Subscript)"),
-    "a shared sample": (_draw("mu + torch.distributions.Normal(0, 1).sample() * ls.exp()"), "not a tensor's"),
-    "a shared normal": (_draw("mu + torch.normal(0., 1., size=(1,)) * ls.exp()"), "not a tensor's"),
     "no noise set": (_draw("mu + torch.empty_like(mu) * ls.exp()"), "something else"),
     "shifted noise": (_draw("mu + torch.empty_like(mu).normal_(1, 1) * ls.exp()"), "something else"),
-    "clamped": (_draw("mu + torch.randn_like(mu) * ls.clamp(max=3).exp()"), "a draw from a normal but clamps"),
+    "clamped": (_draw("mu + torch.randn_like(mu) * ls.clamp(max=3).exp()"), "clamps (line 2)"),
     "temperature needed": (_draw("mu + t * torch.randn_like(mu) * ls.exp()", "mu, ls, t"), "something else"),
-    "temperature by default": (_draw("mu + t * torch.randn_like(mu) * ls.exp()", "mu, ls, t=0.7"), "a factor of 0.7"),
-    "a product with None": (_draw("mu + torch.randn_like(mu) * ls.exp() * t", "mu, ls, t=None"), "no number (line 2)"),
+    "temperature by default": (_draw("mu + t * torch.randn_like(mu) * ls.exp()", "mu, ls, t=0.7"), "something else"),
+    "a product with None": (_draw("mu + torch.randn_like(mu) * ls.exp() * t", "mu, ls, t=None"), "not a number (line 2)"),
     "starred": ("def draw_normal(m, s, *rest):\n    return m + torch.randn_like(m) * s.exp()\n", "arguments (rest)"),
     "keywords": ("def draw_normal(m, s, **rest):\n    return m + torch.randn_like(m) * s.exp()\n", "arguments (rest)"),
     "integers": (_draw("mu.long() + torch.randn_like(mu) * ls.exp()"), "the method long"),
@@ -145,5 +138,5 @@ def test_a_very_deep_expression_is_no_error(deep):
 
 
 def test_a_line_is_counted_from_the_def():
-    code = "# above\n@torch.jit.script\n@torch.no_grad()\ndef kl(m, s):\n    # inside\n    return m.exp() + other(s)\n"
+    code = "# above\n@torch.jit.script\n@torch.jit.ignore\ndef kl(m, s):\n    # inside\n    return m.exp() + other(s)\n"
     assert near_miss(parsed(code)) == "kl calls other, which is not known (line 3)"

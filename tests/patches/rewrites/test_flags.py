@@ -4,7 +4,7 @@ import libcst as cst
 import pytest
 
 from patches.rewrites import flags
-from patches.sources import CannotPatch
+from patches.problems import CannotPatch
 
 FUNCTION = """\
 import argparse
@@ -99,9 +99,11 @@ def test_two_parsers_in_one_folder_both_get_the_flags():
     assert "    add_scale_arguments(parser)\n" in changed["hps.py"].code
 
 
-def test_nothing_is_added_twice():
-    sources = parse(hps=FUNCTION)
-    assert flags.rewrite(sources | flags.rewrite(sources)) == {}
+def test_two_parsers_in_one_file_share_the_import():
+    second = FUNCTION[FUNCTION.index("def"):].replace("parser", "p").replace("add_arguments", "add_more")
+    code = flags.rewrite(parse(hps=f"{FUNCTION}\n\n{second}"))["hps.py"].code
+    assert code.count("import add_scale_arguments") == 1
+    assert "    add_scale_arguments(p)\n" in code and "    add_scale_arguments(parser)\n" in code
 
 
 REFUSED = [
@@ -113,12 +115,12 @@ REFUSED = [
     ({"hps": "def f(p):\n    p.add_argument('--zdim')\ndef g(p):\n    p.add_argument('--grad_clip')\n"},
      "hps.py:2: a hyper"),
     ({"vae": "self.zdim = H.zdim\n"}, ".: no argparse parser has --zdim and --grad_clip or --skip_threshold"),
-    ({"a/hps": FUNCTION, "b/hps": FUNCTION}, "a/hps.py:10: 2 parsers, in several folders,"),
+    ({"a/hps": FUNCTION, "b/hps": FUNCTION}, "a/hps.py:10: this parser has the training arguments, and so has one in another"),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("files", "message"), REFUSED)
-def test_other_hyperparameters_are_shown_with_what_to_do(files, message):
+def test_other_hyperparameters_are_refused_with_what_to_do_by_hand(files, message):
     with pytest.raises(CannotPatch) as refusal:
         flags.rewrite(parse(**files))
     assert str(refusal.value).startswith(message)
@@ -162,10 +164,10 @@ LAYOUTS = [  # files, the one that imports, the glue's folder, the module that i
 def test_imports_have_the_form_of_the_checkout(files, path, folder, module):
     sources = parse(**files)
     assert flags.glue_folder(sources) == folder
-    assert flags.glue_import(sources, path, "Scales", from_="stable_scales") == f"from {module} import Scales"
+    assert flags.glue_import(sources, path, "Scales", "stable_scales") == f"from {module} import Scales"
 
 
-UNTOLD = [
+UNCLEAR = [
     ({"conf/hps": FUNCTION, "vae": "import torch\n"}, "vae.py", "no import in the checkout shows how"),
     ({"pkg/hps": FUNCTION, "train": "from pkg.hps import H\n", "pkg/vae": "from hps import H\n"}, "pkg/hps.py",
      "several ways"),
@@ -173,8 +175,8 @@ UNTOLD = [
 ]
 
 
-@pytest.mark.parametrize(("files", "path", "message"), UNTOLD)
-def test_imports_that_cannot_be_told_are_refused(files, path, message):
+@pytest.mark.parametrize(("files", "path", "message"), UNCLEAR)
+def test_an_unclear_form_of_import_is_refused(files, path, message):
     with pytest.raises(CannotPatch, match=message) as refusal:
-        flags.glue_import(parse(**files), path, "UpdateLog", from_="update_log")
+        flags.glue_import(parse(**files), path, "UpdateLog", "update_log")
     assert "import UpdateLog from" in str(refusal.value)

@@ -6,7 +6,7 @@ import libcst as cst
 import pytest
 
 from patches.rewrites import latents
-from patches.sources import CannotPatch
+from patches.problems import CannotPatch
 
 HPS = """
 def arguments(parser):
@@ -124,7 +124,7 @@ def test_ways_to_write_it(old, new, expected):
     compile(after, "block.py", "exec")
 
 
-def test_a_kl_of_log_variances_is_told_apart():
+def test_a_kl_of_log_variances():
     helpers = HELPERS.replace("torch.exp(s1) ** 2", "torch.exp(s1)").replace("torch.exp(s2) ** 2", "torch.exp(s2)")
     helpers = helpers.replace("s2 - s1", "0.5 * (s2 - s1)").replace("torch.exp(s) + m", "torch.exp(0.5 * s) + m")
     sources = {"hps.py": HPS, "helpers.py": helpers, "block.py": BLOCK}
@@ -136,7 +136,7 @@ def test_a_kl_of_log_variances_is_told_apart():
 def test_a_kl_and_a_draw_that_disagree_on_what_they_take_are_refused():
     helpers = HELPERS.replace("torch.exp(s) + m", "torch.exp(0.5 * s) + m")
     sources = {"hps.py": HPS, "helpers.py": helpers, "block.py": BLOCK}
-    with pytest.raises(CannotPatch, match="disagree on log sigma and log-variance"):
+    with pytest.raises(CannotPatch, match="disagree on log sigma and log variance"):
         latents.rewrite({path: cst.parse_module(text) for path, text in sources.items()})
 
 
@@ -147,7 +147,7 @@ def test_two_kinds_of_kl_in_one_class_are_refused():
     block = BLOCK.replace("kl_of_two\n\n", "kl_of_two, kl_of_variances\n\n")
     block = block.replace("return z,", "return kl_of_variances(qm, pm, qs, ps),")
     sources = {"hps.py": HPS, "helpers.py": HELPERS + of_variances, "block.py": block}
-    with pytest.raises(CannotPatch, match="one KL of this class takes log sigmas, another log-variances"):
+    with pytest.raises(CannotPatch, match="one KL of this class takes log sigmas, another takes log variances"):
         latents.rewrite({path: cst.parse_module(text) for path, text in sources.items()})
 
 
@@ -206,12 +206,6 @@ def test_calls_outside_a_class_and_trees_without_a_kl_are_refused():
         rewritten(BLOCK + "\n\ndef loss(a, b, c, d):\n    return kl_of_two(a, b, c, d).sum()\n")
     with pytest.raises(CannotPatch, match="no function here computes the KL"):
         latents.rewrite({"hps.py": cst.parse_module(HPS)})
-
-
-def test_what_has_been_rewritten_is_left_alone():
-    once = rewritten(BLOCK)
-    assert latents.rewrite({"hps.py": cst.parse_module(HPS), "helpers.py": cst.parse_module(HELPERS),
-                            "block.py": cst.parse_module(once)}) == {}  # fmt: skip
 
 
 def test_windows_line_ends_and_tabs_stay():

@@ -3,7 +3,7 @@
 import libcst as cst
 import pytest
 
-from patches.syntax.edit import add_import, code_of, imports_from, insert_after, insert_before, line_of, replace
+from patches.syntax.edit import add_import, code_of, insert_after, insert_before, line_of, replace
 
 IMPORT = "from stable_scales import Scales"
 
@@ -29,30 +29,18 @@ ADDED = [
 
 
 @pytest.mark.parametrize(("before", "after"), ADDED)
-def test_import_goes_below_the_last_one_on_top(before, after):
+def test_an_import_goes_below_the_last_one_at_the_top(before, after):
     assert add_import(cst.parse_module(before), IMPORT).code == after
 
 
-@pytest.mark.parametrize("code", [
-    "from stable_scales import Scales\n", "import os\nfrom stable_scales import (\n    Other, Scales,\n)\nx = 1\n",
-])  # fmt: skip
-def test_names_that_are_imported_are_not_imported_again(code):
-    module = cst.parse_module(code)
+def test_an_import_is_not_added_twice():
+    module = cst.parse_module("import os\n# why\nfrom stable_scales import Scales\nx = 1\n")
     assert add_import(module, IMPORT) is module
 
 
 def test_import_stays_above_the_statement_that_needs_it():
     module = cst.parse_module("import os\nx = 1\nimport late\n")
     assert add_import(module, IMPORT, before=module.body[1]).code == f"import os\n{IMPORT}\nx = 1\nimport late\n"
-
-
-@pytest.mark.parametrize(("code", "found"), [
-    (IMPORT, True), ("from .stable_scales import Scales", True), ("from a.b.stable_scales import X, Scales as S", True),
-    ("from stable_scales import Other", False),
-    ("from mine import Scales, stable_scales", False), ("stable_scales = 1", False),
-])  # fmt: skip
-def test_imports_are_found_in_any_package(code, found):
-    assert imports_from(cst.parse_module(code), "stable_scales", "Scales") is found
 
 
 BLOCKS = "def f():\n\tif 1:\n\t\t# why\n\t\tx = 1  # one\n\t\t# end\n\treturn x"
@@ -80,7 +68,7 @@ def test_insertion_beside_a_compound_statement():
     assert module.code == "a = 1\nx = 1\n\n# loop\nfor i in a:\n    pass\ny = 2\nb = 2\n"
 
 
-def test_the_very_statement_is_meant_not_an_equal_one():
+def test_a_statement_is_found_by_identity():
     module = cst.parse_module("x = 1\ny = 2\nx = 1\n")
     assert insert_after(module, module.body[2], "z = 3").code == "x = 1\ny = 2\nx = 1\nz = 3\n"
 

@@ -6,18 +6,17 @@ import stat
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-from patches.tree.change import Change
-from patches.tree.errors import CheckoutError
+from patches.problems import Change, CheckoutError
+from patches.tree.checks import check_targets
 from patches.tree.files import sync_folder, temporary_name, write_durably, write_temporary
 from patches.tree.manifest import STORE, Entry, Manifest, digest
-from patches.tree.targets import check_targets
 
 
 def write_changes(root: Path, changes: Sequence[Change]) -> Manifest:
     """Save the originals and the record, then write every file; raises CheckoutError with the tree as it was.
 
-    Whatever interrupts it, everything is put back. Where even that is impossible (a power cut), the record is on disk
-    before the first file changes, so that --revert restores.
+    After any error everything is restored. Where even that is impossible (a power cut), the record is on disk before
+    the first file changes, so --revert can restore.
     """
     check_targets(root, changes)
     manifest = _manifest(root, changes)
@@ -33,14 +32,16 @@ def write_changes(root: Path, changes: Sequence[Change]) -> Manifest:
 
 
 def _manifest(root: Path, changes: Sequence[Change]) -> Manifest:
-    files = tuple(Entry(change.path, None if change.created else digest(change.before), digest(change.after),
-                        change.created, None if change.created else _mode(root / change.path)) for change in changes)
+    files = tuple(_entry(root, change) for change in changes)
     above = {str(folder) for change in changes for folder in PurePosixPath(change.path).parents}
     return Manifest(files, tuple(sorted(folder for folder in above if not (root / folder).exists())))
 
 
-def _mode(path: Path) -> int:
-    return stat.S_IMODE(path.stat().st_mode)
+def _entry(root: Path, change: Change) -> Entry:
+    if change.created:
+        return Entry(change.path, None, digest(change.after), True, None)
+    mode = stat.S_IMODE((root / change.path).stat().st_mode)
+    return Entry(change.path, digest(change.before), digest(change.after), False, mode)
 
 
 def _save_originals(root: Path, changes: Sequence[Change], manifest: Manifest) -> None:
@@ -60,7 +61,7 @@ def _save_originals(root: Path, changes: Sequence[Change], manifest: Manifest) -
 
 
 def _write(root: Path, changes: Sequence[Change], manifest: Manifest) -> None:
-    """Every new byte is on disk before the first rename: a full disk is met while the tree is still whole."""
+    """All new bytes are on disk before the first rename, so a full disk is noticed while the tree is still whole."""
     for folder in manifest.folders:
         (root / folder).mkdir()
     for change, entry in zip(changes, manifest.files):
@@ -74,18 +75,18 @@ def _write(root: Path, changes: Sequence[Change], manifest: Manifest) -> None:
 def _undo(root: Path, changes: Sequence[Change], manifest: Manifest, cause: BaseException) -> None:
     try:
         for change, entry in zip(changes, manifest.files):
-            _put_back(root / change.path, change, entry)
+            _restore(root / change.path, change, entry)
         for folder in reversed(manifest.folders):
             if (root / folder).exists():
                 (root / folder).rmdir()
         if (root / STORE).exists():
             shutil.rmtree(root / STORE)
     except OSError as error:
-        raise CheckoutError(f"could not write: {cause}; could not put everything back either: {error}. "
+        raise CheckoutError(f"could not write: {cause}; could not restore everything either: {error}. "
                             f"The originals are in {root / STORE}: python -m patches --revert {root}") from cause
 
 
-def _put_back(path: Path, change: Change, entry: Entry) -> None:
+def _restore(path: Path, change: Change, entry: Entry) -> None:
     temporary_name(path).unlink(missing_ok=True)
     if change.created:
         path.unlink(missing_ok=True)

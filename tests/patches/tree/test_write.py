@@ -7,11 +7,11 @@ import pkgutil
 import shutil
 
 import pytest
-from patches.tree.apply import write_changes
-from patches.tree.change import Change
-from patches.tree.errors import CheckoutError
-from patches.tree.manifest import STORE, read_manifest
-from patches.tree.patched import is_patched
+from patches.tree.write import write_changes
+from patches.problems import Change
+from patches.problems import CheckoutError
+from patches.tree.manifest import STORE, is_patched, read_manifest
+
 from patches.tree.revert import revert
 
 FILES = {"train.py": b"x = 1\n", "model/vae.py": b"\xef\xbb\xbfy = 1\r\n", "other.py": b"z = 1\n"}
@@ -77,8 +77,8 @@ class FailsAt:
 
 
 @pytest.mark.parametrize("function, calls", [
-    ("os.replace", 5), ("os.chmod", 2), ("patches.tree.apply.write_durably", 4),
-     ("patches.tree.apply.write_temporary", 4)])
+    ("os.replace", 5), ("os.chmod", 2), ("patches.tree.write.write_durably", 4),
+     ("patches.tree.write.write_temporary", 4)])
 def test_a_failure_anywhere_leaves_the_tree_as_it_was(fork, snapshot, monkeypatch, function, calls):
     before = snapshot(fork)
     for number in range(1, calls + 1):
@@ -99,7 +99,7 @@ def test_an_interrupt_leaves_the_tree_as_it_was(fork, snapshot, monkeypatch):
     assert snapshot(fork) == before
 
 
-def test_when_nothing_can_be_put_back_revert_still_can(fork, snapshot, monkeypatch):
+def test_when_nothing_can_be_restored_at_once_revert_still_can(fork, snapshot, monkeypatch):
     def fail_late(*arguments):
         if len(calls) >= 2:
             raise OSError(5, "Input/output error")
@@ -107,7 +107,7 @@ def test_when_nothing_can_be_put_back_revert_still_can(fork, snapshot, monkeypat
         return replace(*arguments)
 
     before, calls, replace = snapshot(fork), [], os.replace
-    with monkeypatch.context() as patch, pytest.raises(CheckoutError, match="could not put everything back.*--revert"):
+    with monkeypatch.context() as patch, pytest.raises(CheckoutError, match="could not restore everything either.*--revert"):
         patch.setattr(os, "replace", fail_late)
         write_changes(fork, CHANGES)
     assert (fork / "train.py").read_bytes() == AFTER["train.py"]
@@ -120,7 +120,8 @@ REFUSED = {
     "read-only folder": (lambda root: (root / "model").chmod(0o555), "no permission to write .*model"),
     "file in the way": (lambda root: (root / "model/glue.py").write_bytes(b"mine\n"), "would overwrite model/glue.py"),
     "link in the way": (lambda root: (root / "model/glue.py").symlink_to("nowhere"), "would overwrite model/glue.py"),
-    "changed meanwhile": (lambda root: (root / "train.py").write_bytes(b"x = 3\n"), "train.py changed while it"),
+    "changed since it was read": (lambda root: (root / "train.py").write_bytes(b"x = 3\n"),
+                                  "train.py changed while the checkout was read"),
 }
 
 
@@ -168,7 +169,7 @@ def test_revert_finishes_what_was_done_in_part(fork, snapshot, path):
     assert snapshot(fork) == before
 
 
-def test_no_original_is_needed_of_a_file_that_is_one_already(fork, snapshot):
+def test_a_file_that_is_restored_already_needs_no_saved_original(fork, snapshot):
     before = snapshot(fork)
     write_changes(fork, CHANGES)
     (fork / "train.py").write_bytes(FILES["train.py"])
@@ -196,11 +197,11 @@ def _spoil_json(**changes):
 
 DAMAGED = {
     "no manifest": (lambda store: (store / "manifest.json").unlink(), "has no manifest.json"),
-    "no JSON": (lambda store: (store / "manifest.json").write_text("{"), "cannot be read"),
-    "later format": (_spoil_json(format=2), "has format 2; this version reads 1"),
-    "other JSON": (_spoil_json(files=[{"path": "train.py"}]), "is not one that --write makes"),
-    "a list": (lambda store: (store / "manifest.json").write_text("[]"), "is not one that --write makes"),
-    "a path outside": (_spoil_json(folders=["../other"]), "names '../other', which is not inside"),
+    "no JSON": (lambda store: (store / "manifest.json").write_text("{"), "is not a record"),
+    "later format": (_spoil_json(format=2), "has another format than 1"),
+    "other JSON": (_spoil_json(files=[{"path": "train.py"}]), "is not a record that this version writes"),
+    "a list": (lambda store: (store / "manifest.json").write_text("[]"), "is not a record that this version writes"),
+    "a path outside": (_spoil_json(folders=["../other"]), "names a path outside"),
     "an original lost": (lambda store: (store / "originals/train.py").unlink(), "original of train.py cannot be read"),
     "an original damaged": (lambda store: (store / "originals/train.py").write_bytes(b"?"), "is not what was saved"),
 }

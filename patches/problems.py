@@ -1,0 +1,50 @@
+"""What the plugin works on and what it says: syntax trees, changes of files, and the places that it cannot match."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import libcst as cst
+
+Sources = Mapping[str, cst.Module]  # each .py file of the checkout, by its path relative to the checkout, with slashes
+
+
+class CheckoutError(Exception):
+    """The checkout is refused, and the message says which file and why. Nothing was written unless it says so."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """`path` is relative to the checkout, with slashes; `before` is None for a file that is created."""
+
+    path: str
+    before: bytes | None
+    after: bytes
+    description: str
+
+    @property
+    def created(self) -> bool:
+        return self.before is None
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A place that could not be matched, and what to do there by hand. `line` is 0 where there is no place."""
+
+    path: str
+    line: int
+    what: str
+    code: str
+    by_hand: str
+
+    def __str__(self) -> str:
+        place = f"{self.path}:{self.line}" if self.line else self.path
+        shown = "".join(f"\n    | {line}" for line in self.code.splitlines())
+        return f"{place}: {self.what}{shown}\n    by hand: {self.by_hand}"
+
+
+class CannotPatch(Exception):
+    """The checkout differs too much from the original; `problems` says where, and what to do."""
+
+    def __init__(self, *problems: Problem) -> None:
+        super().__init__("\n".join(map(str, problems)))
+        self.problems = problems
