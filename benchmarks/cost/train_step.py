@@ -15,15 +15,13 @@ from torch import Tensor, nn
 from benchmarks.cost.measuring import OperatorCount, Run, alternating_seconds, peak_bytes, peak_flops, ratios_to
 from benchmarks.cost.original_code import hyperparams, install_stand_ins
 from benchmarks.cost.scaling_model import count_work
-from vdvae.step.acceleration import memory_format, settled, tf32_in_training
-from vdvae.step.compilation import compile_parts
+from vdvae.step.acceleration import compile_parts, for_device, memory_format, tf32_in_training
 from vdvae.ranks.distributed import World
-from vdvae.step.ema import average_of
 from vdvae.step.graphed_step import WARM_UP, CudaGraph, GraphedStep
 from vdvae.settings.hparams import Hparams, load_hparams
 from vdvae.step.optimizer import make_optimizer
 from vdvae.data.preprocess import Batch, Preprocess
-from vdvae.step.train_step import TrainStep
+from vdvae.step.train_step import TrainStep, average_of
 from vdvae.model.vae import VAE
 
 PLAIN, ORIGINAL = "plain float32", "original"
@@ -53,7 +51,7 @@ class Contestant:
 def ours(hparams: Hparams, images: Tensor) -> Contestant:
     """Our update as train.py makes it for these hyper-parameters."""
     device = images.device
-    hparams = settled(hparams, device)
+    hparams = for_device(hparams, device)
     torch.manual_seed(0)
     vae = VAE(hparams).to(device)
     average = average_of(vae)

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from vdvae.records.events import NAN_REASONS
+from vdvae.records.step_report import NAN_REASONS
 from vdvae.tools.inspect import report
 from vdvae.records.run_counts import TOTAL_KEYS
 from vdvae.records.run_log import read_run

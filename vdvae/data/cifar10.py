@@ -6,8 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from vdvae.data.files import require
-from vdvae.data.images import ArrayImages
-from vdvae.data.splits import Splits
+from vdvae.data.images import ArrayImages, Splits
 
 FOLDER = "cifar-10-batches-py"
 TRAIN_FILES = [f"data_batch_{i}" for i in range(1, 6)]

@@ -10,10 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stable_params import Normal, Parameterization, ResidualNormal
-from vdvae.settings.block_strings import DecoderBlockSpec, parse_decoder_blocks
 from vdvae.model.blocks import Block, conv, gelu, run_block, scale_weight
-from vdvae.settings.hparams import Hparams
 from vdvae.model.likelihood import LogisticMixture
+from vdvae.settings.block_strings import DecoderBlockSpec, parse_decoder_blocks
+from vdvae.settings.hparams import Hparams
 
 
 _resolution = attrgetter("resolution")

@@ -3,8 +3,8 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vdvae.settings.block_strings import parse_encoder_blocks
 from vdvae.model.blocks import Block, conv, run_block, scale_weight
+from vdvae.settings.block_strings import parse_encoder_blocks
 from vdvae.settings.hparams import Hparams
 
 

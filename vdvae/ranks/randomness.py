@@ -23,5 +23,18 @@ def own_noise(seed: int, world: World) -> Iterator[None]:
         yield
 
 
+def noise_state(world: World) -> list:
+    """The state of this rank's random generators: that of the CPU, and that of its GPU if it has one."""
+    cuda = [torch.cuda.get_rng_state(world.device)] if world.device.type == "cuda" else []
+    return [torch.get_rng_state(), *cuda]
+
+
+def restore_noise(states: list, world: World) -> None:
+    """Set this rank's random generators to a noise_state."""
+    torch.set_rng_state(states[0])
+    if world.device.type == "cuda":
+        torch.cuda.set_rng_state(states[1], world.device)
+
+
 def _stream(seed: int, rank: int) -> int:
     return int(np.random.SeedSequence([seed, rank]).generate_state(1, np.uint64)[0] >> np.uint64(1))

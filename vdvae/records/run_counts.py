@@ -5,10 +5,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 
-from vdvae.records.events import NAN_REASONS, REASONS
+from vdvae.records.step_report import NAN_REASONS, REASONS
 
-COUNT_NAMES = ("skipped_updates", "nan_updates", *REASONS)
-TOTAL_KEYS = {name: f"total_{name}" if name.endswith("updates") else f"total_{name}s" for name in COUNT_NAMES}
+TOTAL_KEYS = {  # what is counted -> the key of its cumulative count in a train line
+    "skipped_updates": "total_skipped_updates",
+    "nan_updates": "total_nan_updates",
+    "rate_nan": "total_rate_nans",
+    "distortion_nan": "total_distortion_nans",
+    "grad_nan": "total_grad_nans",
+    "high_grad": "total_high_grads",
+}
+COUNT_NAMES = tuple(TOTAL_KEYS)
 
 Counts = dict[str, int | None]  # updates by COUNT_NAMES; None where the log cannot tell
 
@@ -116,10 +123,11 @@ def _window(line: dict, counts: Counts) -> Window:
 
 def _original_counts(line: dict) -> Counts:
     # Rounding to 4 digits takes float32 noise off sums of 1/ranks before rounding up.
-    nans = {reason: math.ceil(round(line[f"{reason}s"], 4)) for reason in ("rate_nan", "distortion_nan")}
-    nan_updates, skipped = max(nans.values()), math.ceil(round(line["skipped_updates"], 4))
-    high = skipped - nan_updates
-    return {"skipped_updates": skipped, "nan_updates": nan_updates, **nans, "grad_nan": None, "high_grad": high}
+    skipped, rate_nan, distortion_nan = (
+        math.ceil(round(line[key], 4)) for key in ("skipped_updates", "rate_nans", "distortion_nans"))
+    nan_updates = max(rate_nan, distortion_nan)
+    return {"skipped_updates": skipped, "nan_updates": nan_updates, "rate_nan": rate_nan,
+            "distortion_nan": distortion_nan, "grad_nan": None, "high_grad": skipped - nan_updates}
 
 
 def _foreign_note(train: list[dict]) -> list[str]:

@@ -1,16 +1,21 @@
 """Read a training run's log.jsonl and events.jsonl, this project's or the original VDVAE code's."""
 
-import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from vdvae.records.events import REASONS
+from vdvae.records.jsonl import read_lines
 from vdvae.records.run_counts import (
     TOTAL_KEYS, Counts, Window, disagreements, event_counts, original_windows, own_windows, sum_counts,
 )
+from vdvae.records.step_report import REASONS
+from vdvae.settings.block_strings import parse_decoder_blocks
+from vdvae.settings.table import Effect, settings_that_change
+
+# The settings that RunLog.parameterization puts into words.
+LABELLED = ("sigma_param", "posterior_sigma_param", "prior_sigma_param", "prior_const1", "posterior", "spectral_reg")
 
 _NEEDS = {
     "hparam": (),
@@ -34,7 +39,7 @@ class FinalLoss(NamedTuple):
 
 @dataclass(frozen=True)
 class RunLog:
-    """One run as its log tells it.
+    """One run, read from its log.
 
     `train`, `evals`, `tests` and `events` are the lines as written. `windows` are disjoint and leave out the train
     lines of an attempt that a continued run took again. `counts` are whole-run figures up to the last window.
@@ -64,9 +69,9 @@ class RunLog:
 
     @property
     def parameterization(self) -> str:
-        """`explin`, `explin/prior_const1`, `posterior explin, prior exp`, ...; `original` for the original's logs.
+        """`explin`, `explin/prior_const1`, `posterior explin, prior exp`, ...; it is made of the settings in LABELLED.
 
-        `unknown` for a log without hyper-parameters.
+        `original` for the original's logs, `unknown` for a log without hyper-parameters.
         """
         if not self.hparams:
             return "unknown"
@@ -104,6 +109,14 @@ class RunLog:
         return [rate / math.log(2) for rate in lines[-1]["rate_per_block"]] if lines else None
 
     @property
+    def decoder_resolutions(self) -> list[int]:
+        """Resolution of each decoder block, in order; empty if the log has no block string that can be read."""
+        try:
+            return [block.resolution for block in parse_decoder_blocks(self.hparams.get("dec_blocks") or "")]
+        except ValueError:
+            return []
+
+    @property
     def final_nelbo(self) -> FinalLoss:
         """The last test loss, else the last validation loss, else the last train line's mean over finite updates.
 
@@ -124,7 +137,7 @@ def read_run(path: str | Path) -> RunLog:
     JSON or lacks what its type needs. A last line cut off in mid-write is left out, and a note says so.
     """
     log = _find_log(Path(path))
-    records, notes = _read_jsonl(log, _check_record)
+    records, notes = _read_checked(log, _check_record)
     of_type = {kind: [record for record in records if record.get("type") == kind] for kind in _NEEDS}
     if not any(of_type.values()):
         raise ValueError(f"{log} is not a run's log: it has no line of type {', '.join(_NEEDS)}")
@@ -146,7 +159,7 @@ def _training_hparams(records: list[dict]) -> tuple[dict, list[str]]:
     end = len(kinds) - kinds[::-1].index("train_loss") if "train_loss" in kinds else len(kinds)
     before, after = ({record["key"]: record["value"] for record in part if record.get("type") == "hparam"}
                      for part in (records[:end], records[end:]))
-    differing = [f"{name} {after[name]!r} instead of {before[name]!r}" for name in ("sigma_param", "prior_const1", "posterior")
+    differing = [f"{name} {after[name]!r} instead of {before[name]!r}" for name in settings_that_change(Effect.MODEL)
                  if name in after and name in before and after[name] != before[name]]
     return before, [f"the test after the training had {', '.join(differing)}"] if differing else []
 
@@ -168,7 +181,7 @@ def _count(train: list[dict], hparams: dict, events: list[dict] | None) -> tuple
 
 def _read_events(file: Path) -> tuple[list[dict] | None, list[str]]:
     """Events and notes; None without the file, which a run makes at its first event."""
-    return _read_jsonl(file, _check_event) if file.is_file() else (None, [])
+    return _read_checked(file, _check_event) if file.is_file() else (None, [])
 
 
 def _stale_test_note(records: list[dict]) -> list[str]:
@@ -191,21 +204,13 @@ def _find_log(path: Path) -> Path:
     return log
 
 
-def _read_jsonl(file: Path, check: Callable[[dict, str], None]) -> tuple[list[dict], list[str]]:
+def _read_checked(file: Path, check: Callable[[dict, str], None]) -> tuple[list[dict], list[str]]:
     """Every record of a JSON-lines file, checked, and a note if the last line was cut off."""
-    records, notes = [], []
-    with file.open("rb") as lines:
-        for number, line in enumerate(lines, start=1):
-            try:
-                record = json.loads(line.decode())
-            except ValueError as error:
-                if line.endswith(b"\n"):
-                    raise ValueError(f"{file}, line {number}: not JSON: {line[:60]!r}") from error
-                notes.append(f"{file.name}: the last line ({number}) was cut off in mid-write and is left out")
-                continue
-            check(record, f"{file}, line {number}")
-            records.append(record)
-    return records, notes
+    records, is_cut_off = read_lines(file)
+    for number, record in enumerate(records, start=1):
+        check(record, f"{file}, line {number}")
+    note = f"{file.name}: the last line ({len(records) + 1}) was cut off in mid-write and is left out"
+    return records, [note] if is_cut_off else []
 
 
 def _check_record(record: object, where: str) -> None:

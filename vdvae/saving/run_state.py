@@ -2,13 +2,13 @@
 
 import hashlib
 import json
-import os
 import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
 
+from vdvae.data.files import written_whole
 from vdvae.saving.checkpoint import CheckpointError, save_tensors
 
 FOLDER, KEPT, MANIFEST = "state", 2, "manifest.json"
@@ -33,25 +33,17 @@ class Position:
 
 
 def save_state(run_folder: Path, position: Position, tensors: dict) -> Path:
-    """Write run_folder/state/step-N: under another name first, flushed to disk, then renamed; older ones go.
+    """Write run_folder/state/step-N, whole or not at all, and remove all but the newest KEPT states.
 
-    Raises OSError when it cannot be written; what was there stays.
+    Raises OSError when it cannot be written; the states that are there stay.
     """
     final = run_folder / FOLDER / f"step-{position.iteration:010d}"
-    partial = final.with_name(final.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
+    with written_whole(final) as partial:
         partial.mkdir(parents=True)
         save_tensors(tensors, partial / _TENSORS)
         (partial / _POSITION).write_text(json.dumps(asdict(position)))
         manifest = {name: _fingerprint(partial / name) for name in (_TENSORS, _POSITION)}
         (partial / MANIFEST).write_text(json.dumps(manifest))
-        _flush(partial)
-        shutil.rmtree(final, ignore_errors=True)
-        os.replace(partial, final)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
     for old in saved_states(run_folder)[KEPT:]:
         shutil.rmtree(old)
     return final
@@ -95,10 +87,3 @@ def _verify(folder: Path) -> None:
 def _fingerprint(path: Path) -> dict:
     with open(path, "rb") as file:
         return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
-
-
-def _flush(folder: Path) -> None:
-    for path in (*folder.iterdir(), folder):
-        descriptor = os.open(path, os.O_RDONLY)
-        os.fsync(descriptor)
-        os.close(descriptor)

@@ -1,4 +1,4 @@
-"""What makes training faster or smaller and leaves what it computes: settled for the device, put in place, told."""
+"""What makes training faster or smaller and changes only rounding: precision, memory layout, compiled parts."""
 
 import os
 import shutil
@@ -9,11 +9,14 @@ from importlib.util import find_spec
 
 import torch
 
-from vdvae.settings.hparams import Hparams
+from vdvae.model.vae import VAE
 from vdvae.settings.checks import HparamsError
+from vdvae.settings.hparams import Hparams
+
+SHAPES = 64  # how many a compiled function may be made for: blocks share their code, one compilation for each shape
 
 
-def settled(hparams: Hparams, device: torch.device, ranks: int = 1) -> Hparams:
+def for_device(hparams: Hparams, device: torch.device, ranks: int = 1) -> Hparams:
     """The hyper-parameters with `precision` filled in as suits the device; raises HparamsError for what it cannot do."""
     on_cuda = device.type == "cuda"
     if hparams.precision == "tf32" and not on_cuda:
@@ -50,14 +53,27 @@ def memory_format(hparams: Hparams) -> torch.memory_format:
     return torch.channels_last if hparams.precision == "bf16" else torch.contiguous_format
 
 
-def described(hparams: Hparams) -> str:
-    """One line for the log: what is on."""
+def acceleration_line(hparams: Hparams) -> str:
+    """One line for the log that names what is on."""
     parts = [f"convolutions in {hparams.precision}"]
     parts += ["channels last"] if memory_format(hparams) == torch.channels_last else []
     switches = ("compile", "cuda_graphs", "checkpoint_blocks", "compress_gradients")
     parts += [name for name in switches if getattr(hparams, name)]
     parts += [f"batches in {hparams.accumulate_steps} parts"] if hparams.accumulate_steps > 1 else []
     return "acceleration: " + ("plain, " if hparams.plain else "") + ", ".join(parts)
+
+
+def compile_parts(vae: VAE) -> None:
+    """torch.compile for each block and the likelihood; names in the state dict stay, as does the noise for a seed.
+
+    The first forward and backward pass compiles: about a minute for each shape of block on a CPU.
+    """
+    torch._inductor.config.fallback_random = True  # the generator's own noise
+    torch._dynamo.config.recompile_limit = SHAPES
+    for block in (*vae.encoder.enc_blocks, *vae.decoder.dec_blocks):
+        block.compile(fullgraph=True, dynamic=False)
+    likelihood = vae.decoder.out_net
+    likelihood.nll = torch.compile(likelihood.nll, fullgraph=True, dynamic=False)
 
 
 def _check_compiler(device: torch.device) -> None:

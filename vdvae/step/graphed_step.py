@@ -8,7 +8,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from vdvae.step.train_step import StepResult, TrainStep
+from vdvae.step.step_result import StepResult
+from vdvae.step.train_step import TrainStep
 
 WARM_UP = 3  # updates before the recording: they make the optimizer's state and let libraries choose their kernels
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from stable_params import ResidualNormal
 from vdvae.model.decoder import Latent
 from vdvae.model.vae import Elbo
+from vdvae.step.step_result import StepResult
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,16 @@ class Origin:
     def as_dict(self) -> dict:
         """Field names to values, as in a line of events.jsonl."""
         return asdict(self)
+
+
+def locate(reason: str, result: StepResult, names: list[str]) -> Origin:
+    """Where an event with this reason started on this rank; `names` are those of the parameters, in order."""
+    elbo = worst_part(result.elbos)
+    if reason in ("rate_nan", "distortion_nan"):
+        return locate_loss(elbo)
+    if reason == "grad_nan":
+        return locate_nan_gradient(elbo, names, result.grad_norms)
+    return locate_high_gradient(elbo)
 
 
 def worst_part(elbos: Sequence[Elbo]) -> Elbo:

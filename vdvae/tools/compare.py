@@ -11,18 +11,17 @@ from typing import NamedTuple
 
 from tabulate import tabulate
 
-from vdvae.records.events import REASONS
+from vdvae.records.run_log import LABELLED, RunLog, read_run
+from vdvae.records.step_report import REASONS
+from vdvae.settings.table import Effect, settings_that_change
 from vdvae.tools.inspect import cell, dict_table
-from vdvae.tools.paper_table4 import PAPER_TABLE_4
-from vdvae.tools.report.cells import spread_cell
-from vdvae.records.run_log import RunLog, read_run
+from vdvae.tools.report.table4 import PAPER_TABLE_4, spread_cell
 
 TABLE_4 = tuple(PAPER_TABLE_4)
-MUST_AGREE = (
-    "dataset", "image_size", "enc_blocks", "dec_blocks", "width", "custom_width_str", "zdim", "bottleneck_multiple",
-    "no_bias_above", "num_mixtures", "n_batch", "mpi_size", "lr", "warmup_iters", "wd", "adam_beta1", "adam_beta2",
-    "ema_rate", "grad_clip", "skip_threshold", "num_epochs", "num_iters",
-)
+COMPARED = [
+    name for name in settings_that_change(Effect.MODEL, Effect.DATA, Effect.TRAINING, Effect.LENGTH, Effect.ROUNDING)
+    if name not in (*LABELLED, "seed")  # runs differ in these on purpose
+]
 
 
 class Spread(NamedTuple):
@@ -52,7 +51,7 @@ def report(runs: list[RunLog]) -> dict:
 
 def warnings(runs: list[RunLog]) -> list[str]:
     """What makes the comparison unfair or unsound, a sentence each."""
-    differing = {key: {run.name: run.hparams[key] for run in runs if key in run.hparams} for key in MUST_AGREE}
+    differing = {key: {run.name: run.hparams[key] for run in runs if key in run.hparams} for key in (*COMPARED, "mpi_size")}
     differing |= {
         "split": {run.name: run.final_nelbo.split for run in runs},
         "final step": {run.name: run.last_step for run in runs},
@@ -167,12 +166,13 @@ def _run_row(run: RunLog) -> dict:
 
 
 def _differ(values: dict[str, object]) -> bool:
-    return len(set(values.values())) > 1
+    first, *others = values.values() or [None]
+    return any(value != first for value in others)
 
 
 def _by_value(values: dict[str, object]) -> str:
     """`384 (runs/a, runs/b); 512 (runs/c)`."""
     names = {}
     for name, value in values.items():
-        names.setdefault(value, []).append(name)
+        names.setdefault(str(value), []).append(name)
     return "; ".join(f"{value} ({', '.join(of_value)})" for value, of_value in names.items())

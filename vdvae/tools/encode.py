@@ -9,22 +9,18 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from vdvae.saving.checkpoint import restore_weights
 from vdvae.data.folder import FolderImages, list_images
-from vdvae.ranks.distributed import LaunchError, StartError, World, join_world
-from vdvae.settings.hparams import Hparams
-from vdvae.tools.latents_file import LatentArrays, reading, writing
 from vdvae.data.preprocess import Preprocess
+from vdvae.model.vae import VAE
+from vdvae.ranks.distributed import LaunchError, StartError, World, join_world
 from vdvae.ranks.randomness import own_noise
 from vdvae.records.run_log import read_run
-from vdvae.model.vae import VAE
+from vdvae.saving.checkpoint import restore_weights
+from vdvae.settings.hparams import Hparams
+from vdvae.settings.table import Effect, settings_that_change
+from vdvae.tools.latents_file import LatentArrays, reading, writing
 
-# What the model and its input are made of; the other hyper-parameters are about training.
-MODEL_SETTINGS = (
-    "sigma_param", "posterior_sigma_param", "prior_sigma_param", "prior_const1", "posterior",
-    "enc_blocks", "dec_blocks", "width", "custom_width_str", "zdim", "bottleneck_multiple", "no_bias_above",
-    "num_mixtures", "dataset", "image_size",
-)
+MODEL_SETTINGS = settings_that_change(Effect.MODEL, Effect.DATA)
 WEIGHTS = "latest-model-ema.th"
 
 

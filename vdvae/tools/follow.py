@@ -11,6 +11,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 
+from vdvae.records.jsonl import parse_line
 from vdvae.records.log import EVENTS_FILE, FINISHED_FILE, LOG_FILE
 from vdvae.records.run_counts import TOTAL_KEYS
 
@@ -131,8 +132,10 @@ class Watch:
     def _events(self) -> Table:
         table = Table("step", "rank", "reason", "where", "prior log σ", "posterior log σ", title="Last events", title_justify="left")
         for event in self.events:
+            prior = _span(event.get("prior_log_sigma_min"), event.get("prior_log_sigma_max"))
+            posterior = _span(event.get("posterior_log_sigma_min"), event.get("posterior_log_sigma_max"))
             table.add_row(str(event.get("step")), str(event.get("rank")), str(event.get("reason")), _place(event),
-                          _span(event, "prior"), _span(event, "posterior"))
+                          prior, posterior)
         return table
 
 
@@ -175,7 +178,7 @@ def _print_lines(news: list[dict], console: Console) -> None:
 
 def _parsed(line: bytes) -> object:
     try:
-        return json.loads(line.decode())
+        return parse_line(line)
     except ValueError:
         return None
 
@@ -186,6 +189,5 @@ def _place(event: dict) -> str:
     return f"block {event['block']} ({event.get('resolution')}x{event.get('resolution')})"
 
 
-def _span(event: dict, who: str) -> str:
-    low, high = event.get(f"{who}_log_sigma_min"), event.get(f"{who}_log_sigma_max")
+def _span(low: float | None, high: float | None) -> str:
     return "-" if low is None or high is None else f"{low:.4g} .. {high:.4g}"

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from vdvae.records.events import REASONS
 from vdvae.records.run_counts import Window, sum_counts
 from vdvae.records.run_log import RunLog, read_run
+from vdvae.records.step_report import REASONS
 
 RANGES = 10
 _WIDTH = 40  # characters of the longest bar
@@ -187,12 +187,10 @@ def _bar(bits: float, all_bits: list[float]) -> str:
 
 def _block_text(row: dict) -> dict:
     """A block's row with each smallest and largest log sigma in one cell, so that the table fits a terminal."""
-    def span(who: str) -> str:
-        return f"{cell(row[f'{who}_log_sigma_min'])} .. {cell(row[f'{who}_log_sigma_max'])}"
     return {
         **{key: row[key] for key in ("block", "resolution", "events", "reasons", "quantities")},
-        "prior log sigma": span("prior"),
-        "posterior log sigma": span("posterior"),
+        "prior log sigma": f"{cell(row['prior_log_sigma_min'])} .. {cell(row['prior_log_sigma_max'])}",
+        "posterior log sigma": f"{cell(row['posterior_log_sigma_min'])} .. {cell(row['posterior_log_sigma_max'])}",
         "|loc diff|/sigma": row["max_loc_diff_over_sigma"],
         "NaN figures": row["nan_figures"],
     }

@@ -2,7 +2,6 @@
 
 import contextlib
 import math
-import os
 import shutil
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -11,6 +10,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+
+from vdvae.data.files import written_whole
 
 Shape = tuple[int, int, int]
 
@@ -48,8 +49,8 @@ def writing(path: Path, names: Sequence[str], shapes: Sequence[Shape]) -> Iterat
         for array in (*z, kl):
             array.flush()
         np.save(Path(folder, "names.npy"), np.array(names))
-        _zip(Path(folder), Path(folder, "whole"))
-        os.replace(Path(folder, "whole"), path)
+        with written_whole(path) as partial:
+            _zip(Path(folder), partial)
 
 
 @contextlib.contextmanager

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 import torch
 
 from vdvae.data.images import ImageSet
-from vdvae.ranks.distributed import World
 from vdvae.data.preprocess import Batch, Preprocess
-from vdvae.ranks.randomness import own_noise
 from vdvae.model.vae import VAE
+from vdvae.ranks.distributed import World
+from vdvae.ranks.randomness import own_noise
 
 LN2 = math.log(2)
 

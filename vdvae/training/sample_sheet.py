@@ -7,11 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vdvae.ranks.distributed import World
-from vdvae.settings.hparams import Hparams
 from vdvae.data.preprocess import Preprocess
-from vdvae.ranks.randomness import own_noise
 from vdvae.model.vae import VAE
+from vdvae.ranks.distributed import World
+from vdvae.ranks.randomness import own_noise
+from vdvae.settings.hparams import Hparams
 
 RECONSTRUCTION_TEMPERATURE = 0.1
 TEMPERATURES = (1.0, 0.9, 0.8, 0.7)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vdvae.data import load_splits
 from vdvae.data.folder import list_images, read_image
+from vdvae.data.splits import load_splits
 
 
 def names(part) -> list[str]:

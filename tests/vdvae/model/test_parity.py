@@ -9,15 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from vdvae.ranks.distributed import World
-from vdvae.step.ema import average_of
-from vdvae.settings.hparams import Hparams, load_hparams
-from vdvae.model.likelihood import LogisticMixture
-from vdvae.step.optimizer import make_optimizer
-from vdvae.data.spec import DatasetSpec
 from vdvae.data.preprocess import Batch, Preprocess
-from vdvae.step.train_step import TrainStep
+from vdvae.data.spec import DatasetSpec
 from vdvae.model.vae import VAE
+from vdvae.ranks.distributed import World
+from vdvae.settings.hparams import Hparams, load_hparams
+from vdvae.step.optimizer import make_optimizer
+from vdvae.step.train_step import TrainStep, average_of
 
 GOLDEN = json.loads((Path(__file__).parents[2] / "golden" / "upstream_parity.json").read_text())
 LOSS_TOLERANCE, GRADIENT_TOLERANCE = 2e-5, 2e-4  # what golden/README.md states for a faithful implementation

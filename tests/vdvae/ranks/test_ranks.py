@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-PROGRAM = Path(__file__).parent / "ranks" / "three_updates.py"
+PROGRAM = Path(__file__).parent / "three_updates.py"
 
 
 def load(folder: Path) -> list[dict]:

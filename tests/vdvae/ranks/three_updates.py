@@ -8,15 +8,14 @@ from pathlib import Path
 
 import torch
 
+from vdvae.data.preprocess import Preprocess
+from vdvae.model.vae import VAE
 from vdvae.ranks.distributed import join_world, share_gradients
-from vdvae.step.ema import average_of
 from vdvae.settings.hparams import load_hparams
 from vdvae.step.optimizer import make_optimizer
-from vdvae.data.preprocess import Preprocess
 from vdvae.step.spectral import SpectralPenalty
-from vdvae.step.step_report import PendingReport
-from vdvae.step.train_step import TrainStep
-from vdvae.model.vae import VAE
+from vdvae.step.step_result import PendingReport
+from vdvae.step.train_step import TrainStep, average_of
 
 FLAGS = ["--hps", "cifar10", "--image_size", "8", "--width", "16", "--zdim", "4", "--num_mixtures", "2",
          "--dec_blocks", "1x1,4m1,8m4", "--enc_blocks", "8x1,8d2,4d4,1x1", "--warmup_iters", "0", "--lr", "0.001",

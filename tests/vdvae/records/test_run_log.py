@@ -5,9 +5,9 @@ import math
 
 import pytest
 
-from vdvae.records.events import REASONS
 from vdvae.records.run_counts import event_counts
 from vdvae.records.run_log import TOTAL_KEYS, read_run
+from vdvae.records.step_report import REASONS
 
 OWN_HPARAMS = {"seed": 3, "sigma_param": "explin", "posterior_sigma_param": None, "prior_sigma_param": None,
                "prior_const1": False, "dataset": "cifar10"}

@@ -15,15 +15,15 @@ import pytest
 import torch
 
 from tests.vdvae.training.test_train import TINY
-from vdvae.training import run as run_module
-from vdvae.training import trainer as trainer_module
 from vdvae.ranks.distributed import StartError, World
-from vdvae.training.endings import NotSaved, Stopped, Stuck
-from vdvae.settings.hparams import HparamsError, load_hparams
-from vdvae.training.run import run
 from vdvae.records.run_log import read_run
 from vdvae.saving.run_state import saved_states
+from vdvae.settings.hparams import HparamsError, load_hparams
 from vdvae.step.train_step import TrainStep
+from vdvae.training import run as run_module
+from vdvae.training import outputs as outputs_module
+from vdvae.training.endings import NotSaved, Stopped, Stuck
+from vdvae.training.run import run
 
 ROOT = Path(__file__).resolve().parents[3]
 # A threshold that some of the updates exceed: events and skips are part of what must come back.
@@ -117,8 +117,8 @@ def test_a_run_that_began_from_given_files_goes_on_to_the_bit(undisturbed, tmp_p
 
 @pytest.mark.parametrize("processes", [0, 1])
 def test_a_run_whose_images_are_too_many_to_reside_goes_on_to_the_bit(tmp_path, monkeypatch, processes):
-    monkeypatch.setattr("vdvae.training.resident.RESIDENT_BYTES", 0)
-    monkeypatch.setattr("vdvae.data.imagenet.VALID_IMAGES", 4)
+    monkeypatch.setattr("vdvae.training.loader.RESIDENT_BYTES", 0)
+    monkeypatch.setattr("vdvae.data.npy_files.IMAGENET_VALID", 4)
     generator = np.random.default_rng(0)
     for part in ("train", "valid"):
         np.save(tmp_path / f"imagenet32-{part}.npy", generator.integers(0, 256, (14, 32, 32, 3), dtype=np.uint8))
@@ -203,7 +203,7 @@ def test_a_run_that_skips_for_ever_is_stopped_and_told_why(tmp_path):
 
 
 def test_a_full_disk_is_told_and_training_goes_on(undisturbed, tmp_path, monkeypatch, capsys):
-    original, saves = trainer_module.save_state, []
+    original, saves = outputs_module.save_state, []
 
     def full(folder, position, *rest):
         saves.append(position.iteration)
@@ -211,7 +211,7 @@ def test_a_full_disk_is_told_and_training_goes_on(undisturbed, tmp_path, monkeyp
             raise OSError(errno.ENOSPC, "No space left on device")
         return original(folder, position, *rest)
 
-    monkeypatch.setattr(trainer_module, "save_state", full)
+    monkeypatch.setattr(outputs_module, "save_state", full)
     assert_same(train(tmp_path), undisturbed)
     assert saves == [5, 10, 12] and "at step 10 could not be written" in capsys.readouterr().err
     assert [int(folder.name[-2:]) for folder in saved_states(tmp_path / "run")] == [12, 5]
@@ -221,7 +221,7 @@ def test_a_last_save_that_fails_is_the_runs_exit(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(trainer_module, "save_state", full)
+    monkeypatch.setattr(outputs_module, "save_state", full)
     with pytest.raises(NotSaved, match="trained to step 12; not saved: .*No space left"):
         train(tmp_path)
     assert not (tmp_path / "run/finished.json").exists()

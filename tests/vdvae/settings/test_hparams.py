@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from stable_params import Constant, ExpLin, UpBounded, Vanilla
+from vdvae.model.vae import VAE
 from vdvae.settings.architecture_checks import check_architecture
 from vdvae.settings.block_strings import Widths, parse_decoder_blocks, parse_encoder_blocks
 from vdvae.settings.hparams import HparamsError, load_hparams
-from vdvae.model.vae import VAE
 
 LAYOUTS = json.loads((Path(__file__).parents[2] / "golden" / "state_dict_layouts.json").read_text())
 CIFAR = ["--hps", "cifar10"]

@@ -5,18 +5,18 @@ from contextlib import contextmanager
 import pytest
 import torch
 
-from vdvae.step.acceleration import allow_tf32, described, memory_format, settled, tf32_in_training
+from vdvae.data.preprocess import Batch
+from vdvae.model.vae import VAE
 from vdvae.ranks.distributed import StartError, World
-from vdvae.step.ema import average_of
-from vdvae.settings.hparams import load_hparams
 from vdvae.settings.checks import HparamsError
+from vdvae.settings.hparams import load_hparams
+from vdvae.step.acceleration import allow_tf32, acceleration_line, memory_format, for_device, tf32_in_training
 from vdvae.step.locate import worst_part
 from vdvae.step.optimizer import make_optimizer
-from vdvae.data.preprocess import Batch
+from vdvae.step.step_result import PendingReport
+from vdvae.step.step_result import StepResult
+from vdvae.step.train_step import TrainStep, average_of
 from vdvae.training.run import run
-from vdvae.step.step_report import PendingReport
-from vdvae.step.train_step import StepResult, TrainStep
-from vdvae.model.vae import VAE
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
@@ -40,9 +40,9 @@ def updates(step, batch: Batch, count: int = 3) -> list[StepResult]:
 def test_precision_is_what_the_device_has_unless_told(small_hparams, monkeypatch, native):
     for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
         monkeypatch.setattr(torch.cpu, name, lambda: native)
-    assert settled(small_hparams(), CPU).precision == ("bf16" if native else "fp32")
-    assert settled(small_hparams("--plain"), CPU).precision == "fp32"
-    assert settled(small_hparams("--precision", "bf16"), CPU).precision == "bf16"
+    assert for_device(small_hparams(), CPU).precision == ("bf16" if native else "fp32")
+    assert for_device(small_hparams("--plain"), CPU).precision == "fp32"
+    assert for_device(small_hparams("--precision", "bf16"), CPU).precision == "bf16"
 
 
 @pytest.mark.parametrize("flags, ranks, told", [
@@ -52,20 +52,20 @@ def test_precision_is_what_the_device_has_unless_told(small_hparams, monkeypatch
 def test_what_a_cpu_cannot_do_is_told(small_hparams, monkeypatch, flags, ranks, told):
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(HparamsError, match=told):
-        settled(small_hparams(*flags), CPU, ranks)
+        for_device(small_hparams(*flags), CPU, ranks)
 
 
 def test_compiling_for_a_gpu_needs_triton(small_hparams, monkeypatch):
     monkeypatch.setattr("vdvae.step.acceleration.find_spec", lambda name: None)
     with pytest.raises(HparamsError, match="needs the package triton"):
-        settled(small_hparams("--compile", "--precision", "fp32"), CUDA)
+        for_device(small_hparams("--compile", "--precision", "fp32"), CUDA)
 
 
 def test_graphs_are_for_one_rank(small_hparams):
     hparams = small_hparams("--cuda_graphs", "--precision", "fp32")
-    assert settled(hparams, CUDA).cuda_graphs
+    assert for_device(hparams, CUDA).cuda_graphs
     with pytest.raises(HparamsError, match="one rank, there are 2"):
-        settled(hparams, CUDA, 2)
+        for_device(hparams, CUDA, 2)
 
 
 @pytest.mark.parametrize("flags, told", [
@@ -109,9 +109,9 @@ def test_a_run_begins_with_float32(tmp_path):
 
 
 def test_the_log_line_names_what_is_on(small_hparams):
-    assert described(small_hparams("--plain", "--precision", "fp32")) == "acceleration: plain, convolutions in fp32"
+    assert acceleration_line(small_hparams("--plain", "--precision", "fp32")) == "acceleration: plain, convolutions in fp32"
     several = small_hparams("--precision", "bf16", "--checkpoint_blocks", "--accumulate_steps", 4)
-    assert described(several) == "acceleration: convolutions in bf16, channels last, checkpoint_blocks, batches in 4 parts"
+    assert acceleration_line(several) == "acceleration: convolutions in bf16, channels last, checkpoint_blocks, batches in 4 parts"
     assert memory_format(several) == torch.channels_last
 
 

@@ -3,13 +3,11 @@
 import pytest
 import torch
 
-from vdvae.step.acceleration import memory_format
-from vdvae.step.compilation import compile_parts
-from vdvae.ranks.distributed import World
-from vdvae.step.ema import average_of
-from vdvae.step.optimizer import make_optimizer
-from vdvae.step.train_step import TrainStep
 from vdvae.model.vae import VAE
+from vdvae.ranks.distributed import World
+from vdvae.step.acceleration import compile_parts, memory_format
+from vdvae.step.optimizer import make_optimizer
+from vdvae.step.train_step import TrainStep, average_of
 
 
 @pytest.fixture(autouse=True)

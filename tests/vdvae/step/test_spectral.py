@@ -8,15 +8,14 @@ from torch import nn
 
 from tests.vdvae.ranks.test_ranks import PROGRAM, assert_same_training, started
 from tests.vdvae.saving.test_resume import assert_same, stopping, train
+from vdvae.model.vae import VAE
 from vdvae.ranks.distributed import World
-from vdvae.step.ema import average_of
-from vdvae.training.endings import Stopped
+from vdvae.records.run_log import read_run
 from vdvae.settings.hparams import HparamsError
 from vdvae.step.optimizer import make_optimizer
-from vdvae.records.run_log import read_run
 from vdvae.step.spectral import FIRST_STEPS, SpectralPenalty
-from vdvae.step.train_step import TrainStep
-from vdvae.model.vae import VAE
+from vdvae.step.train_step import TrainStep, average_of
+from vdvae.training.endings import Stopped
 
 
 @pytest.fixture()

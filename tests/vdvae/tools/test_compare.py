@@ -5,9 +5,9 @@ import math
 
 import pytest
 
-from vdvae.tools.compare import main, report, spread
 from vdvae.records.run_counts import TOTAL_KEYS
 from vdvae.records.run_log import read_run
+from vdvae.tools.compare import main, report, spread
 
 HPARAMS = {"dataset": "cifar10", "width": 384, "lr": 2e-4, "n_batch": 16, "prior_const1": False}
 

@@ -8,16 +8,14 @@ import imageio.v3 as imageio
 import pytest
 import torch
 
-from vdvae.tools.report.colours import line_styles
-from vdvae.tools.report.curves import Curve, axis_limits, beyond, nelbo_curve, skipped_curve, within
-from vdvae.tools.report.figure2 import draw_figure2
-from vdvae.tools.report.figure3 import draw_figure3
-from vdvae.tools.report.rate_figure import draw_rates
-from vdvae.tools.report.sheets import TEMPERATURES, Sheet, row_labels
-from vdvae.tools.report.skip_counts import BINS, skip_map
-from vdvae.tools.report.skip_figure import draw_skip_map
 from vdvae.records.run_counts import TOTAL_KEYS
 from vdvae.records.run_log import read_run
+from vdvae.tools.report.figure2 import (
+    Curve, axis_limits, beyond, draw_figure2, line_styles, nelbo_curve, skipped_curve, within,
+)
+from vdvae.tools.report.figure3 import TEMPERATURES, Sheet, draw_figure3, row_labels
+from vdvae.tools.report.rate_figure import draw_rates
+from vdvae.tools.report.skip_map import BINS, draw_skip_map, skip_map
 from vdvae.training.sample_sheet import TEMPERATURES as DRAWN_TEMPERATURES
 from vdvae.training.sample_sheet import sheet_rows
 

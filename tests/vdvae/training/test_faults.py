@@ -9,18 +9,18 @@ import torch
 
 from benchmarks.faults.injected_run import FAULTS
 from tests.vdvae.saving.test_resume import stopping, train
-from vdvae.records import log as log_module
-from vdvae.saving.checkpoint import save_checkpoint
-from vdvae.ranks.distributed import World
-from vdvae.step.ema import average_of
-from vdvae.training.endings import NotSaved, Stopped
-from vdvae.step.locate import locate_loss, locate_nan_gradient
-from vdvae.records.log import RunLogger, append_whole
-from vdvae.step.optimizer import make_optimizer
-from vdvae.saving.run_state import Position, save_state
-from vdvae.step.step_report import PendingReport
-from vdvae.step.train_step import TrainStep
 from vdvae.model.vae import VAE
+from vdvae.ranks.distributed import World
+from vdvae.records import log as log_module
+from vdvae.records.jsonl import append_whole
+from vdvae.records.log import RunLogger
+from vdvae.saving.checkpoint import save_checkpoint
+from vdvae.saving.run_state import Position, save_state
+from vdvae.step.locate import locate_loss, locate_nan_gradient
+from vdvae.step.optimizer import make_optimizer
+from vdvae.step.step_result import PendingReport
+from vdvae.step.train_step import TrainStep, average_of
+from vdvae.training.endings import NotSaved, Stopped
 
 EXPECTED = {"nan-input": ({"rate_nan", "distortion_nan"}, "encoder", None), "inf-input": ({"rate_nan", "distortion_nan"}, "encoder", None),
             "nan-activation": ({"rate_nan", "distortion_nan"}, "decoder", 2), "inf-activation": ({"rate_nan", "distortion_nan"}, "decoder", 2),

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from vdvae.ranks.distributed import StartError, World
-from vdvae.settings.hparams import load_hparams
-from vdvae.ranks.randomness import seed_noise
-from vdvae.training.run import run
-from vdvae.records.run_log import read_run
 from vdvae.model.vae import VAE
+from vdvae.ranks.distributed import StartError, World
+from vdvae.ranks.randomness import seed_noise
+from vdvae.records.run_log import read_run
+from vdvae.settings.hparams import load_hparams
+from vdvae.training.run import run
 
 TINY = ["--hps", "photos32_overfit", "--width", "8", "--zdim", "2", "--num_mixtures", "1", "--sigma_param", "explin",
         "--dec_blocks", "1x1,4m1,32m4", "--enc_blocks", "32d8,4d4,1x1", "--num_iters", "12", "--iters_per_print", "5",

@@ -6,15 +6,13 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from vdvae.records.run_log import RunLog
 from vdvae.tools.report.figure2 import draw_figure2
-from vdvae.tools.report.figure3 import draw_figure3
+from vdvae.tools.report.figure3 import Sheet, draw_figure3, latest_sheet
 from vdvae.tools.report.page import page
 from vdvae.tools.report.rate_figure import draw_rates
-from vdvae.tools.report.run_table import runs_csv
-from vdvae.tools.report.sheets import Sheet, latest_sheet
-from vdvae.tools.report.skip_counts import SkipMap, skip_map
-from vdvae.tools.report.skip_figure import draw_skip_map
-from vdvae.records.run_log import RunLog
+from vdvae.tools.report.skip_map import SkipMap, draw_skip_map, skip_map
+from vdvae.tools.report.table4 import runs_csv
 
 _DOTS_PER_INCH = 150
 

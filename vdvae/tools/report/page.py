@@ -3,10 +3,9 @@
 import base64
 from html import escape
 
-from vdvae.tools.paper_table4 import PAPER_SETTING
-from vdvae.tools.report.sheets import Sheet
+from vdvae.tools.report.figure3 import Sheet
 from vdvae.tools.report.summary import sentences
-from vdvae.tools.report.tables import runs_table, table4
+from vdvae.tools.report.table4 import PAPER_SETTING, runs_table, table4
 
 _ROW_PIXELS = (24, 128)  # smallest and largest height of one row of a sheet on the page
 

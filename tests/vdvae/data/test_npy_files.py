@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from vdvae.data import load_splits
-from vdvae.data.splits import split_last
+from vdvae.data.files import split_last
+from vdvae.data.splits import load_splits
 
 
 @pytest.fixture
