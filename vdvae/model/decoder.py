@@ -145,7 +145,7 @@ class Decoder(nn.Module):
 
 
 def _loc_and_raw(out: Tensor) -> tuple[Tensor, Tensor]:
-    """The halves of `[B, 2 zdim, res, res]` in float32, channels first: torch.compile wants it of a KL's buffers."""
+    """The halves of `[B, 2 zdim, res, res]` in float32, contiguous, so that a compiled KL gets the same layout each time."""
     return out.to(torch.float32, memory_format=torch.contiguous_format).chunk(2, dim=1)
 
 

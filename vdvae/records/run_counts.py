@@ -17,14 +17,14 @@ TOTAL_KEYS = {  # what is counted -> the key of its cumulative count in a train 
 }
 COUNT_NAMES = tuple(TOTAL_KEYS)
 
-Counts = dict[str, int | None]  # updates by COUNT_NAMES; None where the log cannot tell
+Counts = dict[str, int | None]  # updates by COUNT_NAMES; None where the log does not say
 
 
 @dataclass(frozen=True)
 class Window:
-    """What one train_loss line tells about the updates since the line before it; losses in nats per dimension.
+    """One train_loss line's figures on the updates since the line before it; losses in nats per dimension.
 
-    `loss` is not finite if one update's was not, `finite_loss` averages the finite ones, `grad_norm` is the largest.
+    `loss` is not finite if one update's loss was not. `finite_loss` is the mean of the finite losses, `grad_norm` the largest norm.
     """
 
     step: int
@@ -37,8 +37,8 @@ class Window:
 def own_windows(train: list[dict]) -> tuple[list[Window], list[str]]:
     """Disjoint windows of this project's train_loss lines, and notes; the counts sum to the last line's `total_*`.
 
-    Lines without `total_*` (a run that the original code began) are left out. Where a run went back to a checkpoint and
-    totals fall, earlier ones are lowered to what the later lines say.
+    Lines without `total_*` (a run that the original code began) are left out. Where a run went back to a checkpoint, the
+    totals of earlier lines are lowered to those of later lines.
     """
     counted = [line for line in train if "total_skipped_updates" in line]
     lines = _one_per_step(counted, lambda earlier, later: later)
@@ -52,7 +52,7 @@ def own_windows(train: list[dict]) -> tuple[list[Window], list[str]]:
 
 
 def original_windows(train: list[dict], iters_per_print: int) -> tuple[list[Window], list[str]]:
-    """Disjoint windows of the original code's train_loss lines, and notes on what they cannot tell.
+    """Disjoint windows of the original code's train_loss lines, and notes on what the lines do not say.
 
     Each of its lines covers the last `iters_per_print` updates, so only those at a multiple of it are taken, and of
     several at one step the one that counts most skipped updates. Raises ValueError for an iters_per_print below 1.
@@ -73,15 +73,15 @@ def original_windows(train: list[dict], iters_per_print: int) -> tuple[list[Wind
 
 
 def sum_counts(windows: list[Window]) -> Counts:
-    """The windows' counts added up, None for what no window tells."""
+    """The windows' counts added up; None where a window does not say, or there is none."""
     columns = {name: [window.counts[name] for window in windows] for name in COUNT_NAMES}
     return {name: None if None in column or not column else sum(column) for name, column in columns.items()}
 
 
 def event_counts(events: list[dict]) -> Counts:
-    """Distinct updates (steps) in events.jsonl, whatever the number of ranks and reasons that each one has.
+    """Updates (steps) in events.jsonl; an update with several reasons, or on several ranks, counts once.
 
-    Patched checkouts of the original mark with `"skipped": false` what they applied in spite of its reason.
+    A patched checkout of the original marks with `"skipped": false` an update that it applied in spite of the event.
     """
     steps = {reason: {event["step"] for event in events if event["reason"] == reason} for reason in REASONS}
     nan_steps = set().union(*(steps[reason] for reason in NAN_REASONS))
@@ -106,7 +106,7 @@ def disagreements(windows: list[Window], events: list[dict]) -> list[str]:
 
 
 def _one_per_step(lines: list[dict], pick: Callable[[dict, dict], dict]) -> list[dict]:
-    """Lines in ascending steps: a continued run's lines replace those that it had gone past, `pick` settles ties."""
+    """Lines in ascending steps: a resumed run's lines replace those that it made again; `pick` chooses between two of one step."""
     kept = []
     for line in lines:
         while kept and kept[-1]["step"] > line["step"]:

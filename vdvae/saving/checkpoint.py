@@ -32,7 +32,7 @@ def save_checkpoint(prefix: Path, vae: nn.Module, average: nn.Module, optimizer:
 
 
 def save_tensors(content: dict, path: Path) -> None:
-    """torch.save, whose error on a full disk is a RuntimeError: OSError, as of any other file that cannot be written."""
+    """torch.save, but on a full disk it raises OSError, not RuntimeError."""
     try:
         torch.save(content, path)
     except RuntimeError as error:
@@ -66,8 +66,8 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, path: str) -> None:
 def restore_log(path: str) -> tuple[int, int, Counters]:
     """Number of updates and epoch at a log's last train line (this project's or the original's), and its counters.
 
-    Our lines give the index of the last update and cumulative counters. The original's last line, written as it saves,
-    gives the number of updates itself, and no such counters: they start at 0.
+    Our lines give the index of the last update and cumulative counters. The original writes its last line when it saves;
+    the line gives the number of updates itself, and has no such counters, so they start at 0.
     """
     try:
         records, _ = read_lines(_existing(path))

@@ -1,4 +1,4 @@
-"""The full state of a run, for going on to the bit: one folder a checkpoint, whole or not there, the last two kept."""
+"""Folders with everything that the next update depends on, from which a run goes on to the bit; the last two are kept."""
 
 import hashlib
 import json
@@ -17,7 +17,7 @@ _TENSORS, _POSITION = "tensors.pt", "position.json"
 
 @dataclass
 class Position:
-    """Where a run stands; with the tensors, all that the next update depends on."""
+    """Where a run is; this and the tensors are all that the next update depends on."""
 
     iteration: int  # updates so far
     epoch: int
@@ -55,7 +55,7 @@ def saved_states(run_folder: Path) -> list[Path]:
 
 
 def load_state_folder(run_folder: Path) -> tuple[Position, dict, list[str]]:
-    """Position and tensors of the newest undamaged checkpoint, and what is wrong with each newer one, in words.
+    """Position and tensors of the newest undamaged state, and a message on each newer one that is damaged.
 
     Raises FileNotFoundError when there is no checkpoint, CheckpointError when all of them are damaged.
     """
@@ -73,7 +73,7 @@ def load_state_folder(run_folder: Path) -> tuple[Position, dict, list[str]]:
 
 
 def _verify(folder: Path) -> None:
-    """Raises CheckpointError that names the first file that is not what the manifest says."""
+    """Raise CheckpointError that names the first file that differs from the manifest."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text())
         for name in (_TENSORS, _POSITION):

@@ -13,7 +13,7 @@ from vdvae.model.vae import VAE
 from vdvae.settings.checks import HparamsError
 from vdvae.settings.hparams import Hparams
 
-SHAPES = 64  # how many a compiled function may be made for: blocks share their code, one compilation for each shape
+SHAPES = 64  # blocks share their code, which is compiled once for each shape: the largest number of shapes
 
 
 def for_device(hparams: Hparams, device: torch.device, ranks: int = 1) -> Hparams:
@@ -34,13 +34,13 @@ def for_device(hparams: Hparams, device: torch.device, ranks: int = 1) -> Hparam
 
 
 def allow_tf32(allowed: bool) -> None:
-    """Whether float32 products on a GPU may round to TF32; by PyTorch's own default those of convolutions do."""
+    """Set whether float32 products on a GPU may round to TF32; PyTorch's default lets convolutions do so."""
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = allowed
 
 
 @contextmanager
 def tf32_in_training(precision: str | None) -> Iterator[None]:
-    """Inside, TF32 if `precision` is tf32; afterwards float32 again, for optimizer, evaluation and samples."""
+    """Use TF32 in the block if `precision` is tf32; after it float32, for optimizer, evaluation and samples."""
     allow_tf32(precision == "tf32")
     try:
         yield
@@ -64,7 +64,7 @@ def acceleration_line(hparams: Hparams) -> str:
 
 
 def compile_parts(vae: VAE) -> None:
-    """torch.compile for each block and the likelihood; names in the state dict stay, as does the noise for a seed.
+    """Compile each block and the likelihood with torch.compile; names in the state dict and the noise for a seed stay.
 
     The first forward and backward pass compiles: about a minute for each shape of block on a CPU.
     """
@@ -77,7 +77,7 @@ def compile_parts(vae: VAE) -> None:
 
 
 def _check_compiler(device: torch.device) -> None:
-    """Raises HparamsError without what torch.compile makes its code with: Triton for a GPU, g++ or $CXX for a CPU."""
+    """Raise HparamsError if torch.compile lacks its compiler: Triton for a GPU, g++ or $CXX for a CPU."""
     compiler = os.environ.get("CXX", "g++")
     if device.type == "cuda" and find_spec("triton") is None:
         raise HparamsError("--compile needs the package triton on a GPU, and it is not there: install it, or leave "

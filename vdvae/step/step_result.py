@@ -11,19 +11,19 @@ from vdvae.records.step_report import LOSS_TERMS, StepReport, skip_reasons
 
 @dataclass(frozen=True)
 class StepResult:
-    """What one update left on the device; reading it is what makes the host wait."""
+    """What one update leaves on the device; the host waits only if it reads it."""
 
     losses: Tensor  # [ranks, 3], each rank's LOSS_TERMS, nats per dimension
     grad_norm: Tensor  # scalar, global L2 norm before clipping, the same on all ranks
     grad_norms: Tensor  # [P], L2 norm of each parameter's gradient, in the order of named_parameters
     skip: Tensor  # bool scalar, the same on all ranks
     stop: Tensor  # bool scalar: a rank was asked to stop; the same on all ranks
-    elbos: tuple[Elbo, ...]  # of this rank's batch, one for each part that it was worked through in
+    elbos: tuple[Elbo, ...]  # of this rank's batch, one for each of its accumulate_steps parts
     spectral_norms: Tensor | None = None  # scalar, the sum of the convolutions' largest singular values, if penalized
 
 
 class PendingReport:
-    """A StepResult on its way to the host; `read` waits for it, which costs nothing once the next step is queued."""
+    """A StepResult on its way to the host. `read` waits for it; the device is not idle meanwhile if the next update is queued."""
 
     def __init__(self, result: StepResult, iteration: int, epoch: int, lr: float):
         self.result, self.iteration, self.epoch, self.lr = result, iteration, epoch, lr

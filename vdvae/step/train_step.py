@@ -30,8 +30,8 @@ class TrainStep:
     def __call__(self, input: Tensor, target: Tensor, lr: float | Tensor, stop: bool | Tensor = False) -> StepResult:
         """Score and learn from `input` `[B, 3, H, W]` and `target` `[B, H, W, 3]` at learning rate `lr`.
 
-        `stop` changes nothing here; it travels with the losses, so that all ranks learn of it at the same step. B must be
-        a multiple of accumulate_steps.
+        `stop` changes nothing here; it is sent with the losses, so that all ranks see it at the same update. B must be a
+        multiple of accumulate_steps.
 
         The update is skipped, on all ranks, when any rank's distortion or rate is not finite, or when the gradient norm
         is not finite or not below skip_threshold (-1: no such limit).
@@ -48,7 +48,7 @@ class TrainStep:
         return StepResult(losses, grad_norm, grad_norms, skip, gathered[:, -1].any(), elbos, spectral_norms)
 
     def _add_gradients(self, input: Tensor, target: Tensor) -> tuple[Elbo, ...]:
-        """Backward passes of the batch's parts, the gradients of their mean; ranks share theirs in the last part."""
+        """Add the gradient of the batch's mean loss, one part after another; ranks share gradients in the last part alone."""
         parts = list(zip(*(whole.chunk(self.hparams.accumulate_steps) for whole in (input, target)), strict=True))
         elbos = []
         for part in parts:
@@ -62,7 +62,7 @@ class TrainStep:
 
     @torch.no_grad()
     def _clip(self) -> tuple[Tensor, Tensor]:
-        """Scale the gradients down to grad_clip; returns each parameter's norm and the global one, before that."""
+        """Scale the gradients down to grad_clip; returns each parameter's norm and the global norm, both before scaling."""
         gradients = [parameter.grad for parameter in self.parameters]
         norms = torch.stack(torch._foreach_norm(gradients))
         norm = torch.linalg.vector_norm(norms)
@@ -70,10 +70,10 @@ class TrainStep:
         return norms, norm
 
     def _must_skip(self, losses: Tensor, grad_norm: Tensor) -> Tensor:
-        fine = losses[:, 1:].isfinite().all() & grad_norm.isfinite()
+        is_good = losses[:, 1:].isfinite().all() & grad_norm.isfinite()
         if self.hparams.skip_threshold != -1:
-            fine = fine & (grad_norm < self.hparams.skip_threshold)
-        return ~fine
+            is_good = is_good & (grad_norm < self.hparams.skip_threshold)
+        return ~is_good
 
 
 def _terms(elbos: tuple[Elbo, ...], stop: bool | Tensor) -> Tensor:

@@ -83,7 +83,7 @@ def decode_file(run: Path, latents: Path, out: Path, world: World, seed: int = 0
         targets = png_paths(arrays.names, out)
         arrays = LatentArrays(arrays.z[:blocks], arrays.names)
         for span in _batches(len(targets), n_batch):
-            arrays.batch(*span)  # all of it is looked at before the first image is written
+            arrays.batch(*span)  # every batch is checked before the first image is written
         for span in tqdm(_batches(len(targets), n_batch), disable=None, leave=False):
             z = [torch.from_numpy(np.array(block)).to(world.device) for block in arrays.batch(*span)]
             _write_images(targets[slice(*span)], vae.decode(z, temperature))

@@ -21,15 +21,15 @@ _CURVE, _LAST_EVENTS, _BLOCKS = 60, 5, 8
 
 
 class Tail:
-    """The records that are appended to a JSON-lines file; each is read once, the rest of the file never again."""
+    """The records that are appended to a JSON-lines file; each is read once."""
 
     def __init__(self, path: Path):
         self.path, self.offset = path, 0
 
     def news(self) -> list[dict] | None:
-        """What is new, nothing if the file is not there; None when it was cut back, which starts it over.
+        """The records since the last call, none if there is no file; None if the file became shorter: then read all again.
 
-        A last line without its end waits for it. Lines that are not JSON objects are left out: inspect names them.
+        A last line without its end is read in a later call. Lines that are not JSON objects are left out; inspect names them.
         """
         if not self.path.exists():
             return []
@@ -44,7 +44,7 @@ class Tail:
 
 
 class Watch:
-    """What is known of a run so far."""
+    """What the logs of a run say so far."""
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -52,7 +52,7 @@ class Watch:
         self._forget()
 
     def look(self) -> list[dict]:
-        """Take in what was appended; returns the new records of the log. After --resume has cut logs back, all again."""
+        """Read what was appended; returns the new records of the log, or all of them after --resume has cut the logs."""
         news = {name: tail.news() for name, tail in self.logs.items()}
         if None in news.values():
             self._forget()
@@ -67,7 +67,7 @@ class Watch:
 
     @property
     def finished(self) -> bool:
-        """Whether the run has reached its end, and has not gone on since."""
+        """Whether the run has ended, and was not resumed since."""
         try:
             end = json.loads((self.folder / FINISHED_FILE).read_text())["iteration"]
         except (OSError, ValueError, KeyError, TypeError):

@@ -35,7 +35,7 @@ class LatentArrays:
 
 @contextlib.contextmanager
 def writing(path: Path, names: Sequence[str], shapes: Sequence[Shape]) -> Iterator[tuple[list[np.ndarray], np.ndarray]]:
-    """Arrays to fill in: z [N, *shape] of each block, and kl [N, L], float32; afterwards they are the file `path`.
+    """Give arrays to fill: z [N, *shape] of each block, and kl [N, L], float32; after the block they are the file `path`.
 
     An error inside leaves no file. Raises OSError before any work unless the disk has room for the arrays twice.
     """
@@ -77,7 +77,7 @@ def z_name(block: int) -> str:
 
 
 def _check_room(folder: Path, needed: int) -> None:
-    """Writing to a memory map on a full disk ends the process without a message, so it is looked at before."""
+    """Raise OSError if the disk has no room: a write to a memory map on a full disk ends the process without a message."""
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise OSError(f"{folder} has {free / 1e9:.1f} GB free, the latents need {needed / 1e9:.1f} GB while written")

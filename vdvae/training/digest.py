@@ -2,6 +2,7 @@
 
 import math
 import time
+from dataclasses import asdict
 
 from tqdm import tqdm
 
@@ -76,7 +77,7 @@ class Digest:
 
     def _write_events(self, pending: PendingReport, report: StepReport) -> None:
         """One line per reason and rank, each with what that rank found in its own tensors."""
-        mine = {reason: locate(reason, pending.result, self.names).as_dict()
+        mine = {reason: asdict(locate(reason, pending.result, self.names))
                 for reason, ranks in report.reasons.items() if self.world.rank in ranks}
         for rank, found in enumerate(self.world.gather_objects(mine)):
             for reason, origin in found.items():

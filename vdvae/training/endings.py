@@ -8,13 +8,13 @@ from vdvae.settings.hparams import Hparams
 
 
 class Stopped(RunEnded):
-    """A signal asked for it; the state is saved and --resume goes on."""
+    """A signal asked the run to stop; the state is saved, and --resume goes on."""
 
-    exit_code = 75  # EX_TEMPFAIL, what batch systems take for "try again"
+    exit_code = 75  # EX_TEMPFAIL: batch systems take it for "try again"
 
 
 class Stuck(RunEnded):
-    """Update after update was skipped."""
+    """Too many updates in a row were skipped."""
 
     exit_code = 3
 

@@ -43,8 +43,8 @@ class TrainLoader:
 
     All ranks walk through one permutation of the images, given by seed and epoch, in strides of the number of ranks, so
     the global batches do not depend on how many ranks share them. The incomplete batch at the end is left out.
-    A set that can reside stays on the device; a larger array that is mapped from a file, and files that are decoded, are
-    read by loader processes into pinned memory.
+    A set that can reside stays on the device. Loader processes read a larger array that is mapped from a file, and files
+    that are decoded, into pinned memory.
     Raises ValueError when the images do not fill one batch of all ranks, and for num_workers with a set that resides or is
     an array in memory: each loader process would get a copy of it.
     """
@@ -73,13 +73,13 @@ class TrainLoader:
 def _make_loader(images: ImageSet, sampler: "_Sampler", hparams: Hparams, world: World, from_files: bool) -> DataLoader:
     on_cuda = world.device.type == "cuda"
     workers = hparams.num_workers
-    if workers is None:  # a CPU maps as fast itself, and needs its cores for training
+    if workers is None:  # without a GPU, training needs the cores, and mapping a file is as fast without processes
         workers = FILE_WORKERS if images.decodes or (from_files and on_cuda) else 0
     return DataLoader(
         images, hparams.n_batch, sampler=sampler, drop_last=True, collate_fn=_same, num_workers=workers,
         pin_memory=on_cuda, persistent_workers=workers > 0,
         generator=torch.Generator(),  # by default each epoch would take a number from training's noise
-        multiprocessing_context="spawn" if workers else None,  # a fork would copy the state of MPI and CUDA
+        multiprocessing_context="spawn" if workers else None,  # fork copies the state of MPI and CUDA
     )
 
 
@@ -91,7 +91,7 @@ class _Sampler(DistributedSampler):
 
 
 def _same(batch: Tensor) -> Tensor:
-    """Images arrive from the set as one tensor already."""
+    """The set gives a batch as one tensor, so there is nothing to collate."""
     return batch
 
 

@@ -35,7 +35,7 @@ def tile(rows: list[Tensor]) -> np.ndarray:
 
 def write_sample_sheet(path: Path, vae: VAE, originals: Tensor, preprocess: Preprocess, hparams: Hparams,
                        world: World) -> None:
-    """Draw the sheet and write it as PNG; training's random state is left as it was."""
+    """Draw the sheet and write it as PNG; training's random state stays as it is."""
     with own_noise(hparams.seed, world):
         rows = sheet_rows(vae, originals.to(world.device), preprocess, hparams)
     imageio.imwrite(path, tile(rows))

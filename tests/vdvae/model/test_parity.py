@@ -23,15 +23,6 @@ NUDGES = 16
 CASES = [(case, variant) for case, content in GOLDEN.items() for variant in content["results"]]
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """The figures were computed on one thread; sums over threads round differently."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def case_hparams(case: str, variant: str) -> Hparams:
     config = GOLDEN[case]["config"]
     name, _, const = variant.partition("/")

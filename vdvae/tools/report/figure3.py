@@ -18,7 +18,7 @@ TEMPERATURES = (1.0, 0.9, 0.8, 0.7)  # those of vdvae.training.sample_sheet, whi
 
 
 class Sheet(NamedTuple):
-    """A PNG file's bytes, its size in pixels, and a label a row from the top; no labels if the log does not tell."""
+    """A PNG file's bytes, its size in pixels, and a label a row from the top; no labels if the log does not say."""
 
     name: str
     png: bytes

@@ -112,4 +112,4 @@ _RATES = ("The rate (KL) of each decoder block in the averaged model, mean over 
 _FIGURE3 = ("Each run's latest sample sheet, one column an image. From the top: originals from the validation images; "
             "reconstructions whose first latents are the posterior's and whose others are drawn at temperature 0.1; "
             "free samples at falling temperatures, from 1.0.")
-_RUNS = "NELBO in nats per dimension; counts are updates of the whole run; - is what a log does not tell."
+_RUNS = "NELBO in nats per dimension; counts are updates of the whole run; - stands for what a log does not say."
