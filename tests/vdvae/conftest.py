@@ -1,10 +1,14 @@
-"""What tests of vdvae share: one thread, and a handful of small images."""
+"""What tests of vdvae share: one thread, a handful of small images, a run."""
+
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from tests.vdvae.runs import train
 from vdvae.data.images import ArrayImages
+from vdvae.records.run_log import read_run
 
 
 @pytest.fixture(autouse=True, scope="package")
@@ -25,3 +29,11 @@ def one_thread():
 def images() -> ArrayImages:
     """Seven images of noise, 8x8."""
     return ArrayImages(np.random.default_rng(0).integers(0, 256, (7, 8, 8, 3), dtype=np.uint8))
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory) -> Path:
+    """The folder of a run that was not interrupted, some of whose updates were skipped; do not write there."""
+    folder = train(tmp_path_factory.mktemp("undisturbed"))
+    assert read_run(folder).skipped_updates > 0
+    return folder

@@ -37,7 +37,7 @@ def updates(step, batch: Batch, count: int = 3) -> list[StepResult]:
 
 
 @pytest.mark.parametrize("native", [True, False])
-def test_precision_is_what_the_device_has_unless_told(small_hparams, monkeypatch, native):
+def test_precision_is_what_the_device_has_unless_a_flag_says(small_hparams, monkeypatch, native):
     for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
         monkeypatch.setattr(torch.cpu, name, lambda: native)
     assert for_device(small_hparams(), CPU).precision == ("bf16" if native else "fp32")
@@ -45,13 +45,13 @@ def test_precision_is_what_the_device_has_unless_told(small_hparams, monkeypatch
     assert for_device(small_hparams("--precision", "bf16"), CPU).precision == "bf16"
 
 
-@pytest.mark.parametrize("flags, ranks, told", [
+@pytest.mark.parametrize("flags, ranks, words", [
     (("--precision", "tf32"), 1, "precision is 'tf32'"), (("--cuda_graphs",), 1, "--cuda_graphs needs a GPU"),
     (("--compress_gradients",), 1, "between ranks, there is one rank"),
     (("--compile",), 1, "no-such-compiler is not there")])
-def test_what_a_cpu_cannot_do_is_told(small_hparams, monkeypatch, flags, ranks, told):
+def test_what_a_cpu_cannot_do_is_refused(small_hparams, monkeypatch, flags, ranks, words):
     monkeypatch.setenv("CXX", "no-such-compiler")
-    with pytest.raises(HparamsError, match=told):
+    with pytest.raises(HparamsError, match=words):
         for_device(small_hparams(*flags), CPU, ranks)
 
 
@@ -68,15 +68,15 @@ def test_graphs_are_for_one_rank(small_hparams):
         for_device(hparams, CUDA, 2)
 
 
-@pytest.mark.parametrize("flags, told", [
+@pytest.mark.parametrize("flags, words", [
     (("--plain", "--precision", "bf16"), "precision is bf16.*leave out --precision"),
     (("--plain", "--compile"), "leave out --compile"),
     (("--plain", "--compress_gradients"), "leave out --compress_gradients"), (("--precision", "fp16"), "precision is 'fp16'"),
     (("--n_batch", 8, "--accumulate_steps", 3), "accumulate_steps is 3, it must divide n_batch, which is 8"),
     (("--accumulate_steps", 0), "at least 1"), (("--cuda_graphs", "--checkpoint_blocks"), "leave one of the two out"),
     (("--cuda_graphs", "--optimizer", "apex"), "apex")])
-def test_flags_that_contradict_each_other_are_refused(small_hparams, flags, told):
-    with pytest.raises(HparamsError, match=told):
+def test_flags_that_contradict_each_other_are_refused(small_hparams, flags, words):
+    with pytest.raises(HparamsError, match=words):
         small_hparams(*flags)
 
 
