@@ -47,7 +47,7 @@ def split_last(images: np.ndarray, path: Path, seed: int, n_valid: int) -> tuple
 def written_whole(path: Path) -> Iterator[Path]:
     """Give a path beside `path` at which the block makes a file or a folder; then flush it to disk and rename it to `path`.
 
-    A reader finds what was at `path` before or the new content, never a part of it. An error in the block leaves `path`
+    A reader finds the old content of `path` or the new one, never a part of it. An error in the block leaves `path`
     as it was, and nothing beside it.
     """
     partial = path.with_name(path.name + ".partial")

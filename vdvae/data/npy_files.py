@@ -12,7 +12,7 @@ FFHQ_SEED, FFHQ_VALID = 5, 7_000
 def load_imagenet(root: Path, image_size: int) -> Splits:
     """uint8 [S, S, 3] images of `imagenet{S}-train.npy` (train, and 5,000 for valid), `imagenet{S}-valid.npy` (test).
 
-    The files stay on disk; what is held in memory is one int64 index for each image.
+    The files stay on disk; memory holds one int64 index for each image.
     Raises FileNotFoundError for a missing file, ValueError, naming the file, for a malformed one.
     """
     how = f"run_scripts/setup_imagenet.sh imagenet{image_size} makes it"

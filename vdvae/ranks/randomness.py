@@ -11,12 +11,13 @@ from vdvae.ranks.distributed import World
 
 def seed_noise(seed: int, world: World) -> None:
     """Start this rank's own stream of noise on CPU and GPU; no two ranks share one."""
-    torch.manual_seed(_stream(seed, world.rank))
+    stream = np.random.SeedSequence([seed, world.rank]).generate_state(1, np.uint64)[0] >> np.uint64(1)
+    torch.manual_seed(int(stream))
 
 
 @contextlib.contextmanager
 def own_noise(seed: int, world: World) -> Iterator[None]:
-    """Inside, noise depends on `seed` and the rank alone; afterwards the random state is what it was before."""
+    """In the block, noise depends on `seed` and the rank alone; after it the random state is as it was before."""
     devices = [world.device] if world.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
         seed_noise(seed, world)
@@ -34,7 +35,3 @@ def restore_noise(states: list, world: World) -> None:
     torch.set_rng_state(states[0])
     if world.device.type == "cuda":
         torch.cuda.set_rng_state(states[1], world.device)
-
-
-def _stream(seed: int, rank: int) -> int:
-    return int(np.random.SeedSequence([seed, rank]).generate_state(1, np.uint64)[0] >> np.uint64(1))

@@ -43,7 +43,7 @@ def own_windows(train: list[dict]) -> tuple[list[Window], list[str]]:
     counted = [line for line in train if "total_skipped_updates" in line]
     lines = _one_per_step(counted, lambda earlier, later: later)
     totals = [{name: line[key] for name, key in TOTAL_KEYS.items()} for line in lines]
-    notes = _foreign_note(train) + _went_back_note(counted)
+    notes = _notes_on_own(train, counted)
     for earlier, later in reversed(list(pairwise(totals))):
         earlier.update({name: min(earlier[name], later[name]) for name in COUNT_NAMES})
     neighbours = pairwise([dict.fromkeys(COUNT_NAMES, 0), *totals])
@@ -130,12 +130,11 @@ def _original_counts(line: dict) -> Counts:
             "distortion_nan": distortion_nan, "grad_nan": None, "high_grad": skipped - nan_updates}
 
 
-def _foreign_note(train: list[dict]) -> list[str]:
-    foreign = sum("total_skipped_updates" not in line for line in train)
-    return [f"{foreign} train_loss lines without total counts (the original code's) are left out"] if foreign else []
-
-
-def _went_back_note(lines: list[dict]) -> list[str]:
-    backs = [now["step"] for before, now in pairwise(lines) if now["step"] <= before["step"]]
-    return [f"the run went back and on from an earlier point at step {', '.join(map(str, backs))}: what it had logged "
-            "past that does not count, though events.jsonl keeps it"] if backs else []
+def _notes_on_own(train: list[dict], counted: list[dict]) -> list[str]:
+    foreign = len(train) - len(counted)
+    notes = [f"{foreign} train_loss lines without total counts (the original code's) are left out"] if foreign else []
+    backs = [now["step"] for before, now in pairwise(counted) if now["step"] <= before["step"]]
+    if backs:
+        notes.append(f"the run went on from an earlier point at step {', '.join(map(str, backs))}: lines that it had "
+                     "logged before for later steps do not count, though events.jsonl keeps their events")
+    return notes

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vdvae.records.jsonl import read_lines
+from vdvae.records.log import EVENTS_FILE, LOG_FILE
 from vdvae.records.run_counts import (
     TOTAL_KEYS, Counts, Window, disagreements, event_counts, original_windows, own_windows, sum_counts,
 )
@@ -14,7 +15,7 @@ from vdvae.records.step_report import REASONS
 from vdvae.settings.block_strings import parse_decoder_blocks
 from vdvae.settings.table import Effect, settings_that_change
 
-# The settings that RunLog.parameterization puts into words.
+# The settings that `parameterization` puts into words.
 LABELLED = ("sigma_param", "posterior_sigma_param", "prior_sigma_param", "prior_const1", "posterior", "spectral_reg")
 
 _NEEDS = {
@@ -69,23 +70,8 @@ class RunLog:
 
     @property
     def parameterization(self) -> str:
-        """`explin`, `explin/prior_const1`, `posterior explin, prior exp`, ...; it is made of the settings in LABELLED.
-
-        `original` for the original's logs, `unknown` for a log without hyper-parameters.
-        """
-        if not self.hparams:
-            return "unknown"
-        if self.is_original:
-            return "original"
-        posterior = self.hparams.get("posterior_sigma_param") or self.hparams["sigma_param"]
-        prior = self.hparams.get("prior_sigma_param") or self.hparams["sigma_param"]
-        if self.hparams.get("prior_const1"):
-            label = f"{posterior}/prior_const1"
-        else:
-            label = posterior if posterior == prior else f"posterior {posterior}, prior {prior}"
-        label += "/residual" if self.hparams.get("posterior") == "residual" else ""
-        penalty = self.hparams.get("spectral_reg")
-        return f"{label}/spectral{penalty:g}" if penalty else label
+        """The label of the run's hyper-parameters."""
+        return parameterization(self.hparams)
 
     @property
     def skipped_updates(self) -> int | None:
@@ -130,6 +116,26 @@ class RunLog:
         return FinalLoss(math.nan, "none")
 
 
+def parameterization(hparams: dict) -> str:
+    """`explin`, `explin/prior_const1`, `posterior explin, prior exp`, ...: a label made of the settings in LABELLED.
+
+    `original` for the original's logs, `unknown` for a log without hyper-parameters.
+    """
+    if not hparams:
+        return "unknown"
+    if _is_original(hparams):
+        return "original"
+    posterior = hparams.get("posterior_sigma_param") or hparams["sigma_param"]
+    prior = hparams.get("prior_sigma_param") or hparams["sigma_param"]
+    if hparams.get("prior_const1"):
+        label = f"{posterior}/prior_const1"
+    else:
+        label = posterior if posterior == prior else f"posterior {posterior}, prior {prior}"
+    label += "/residual" if hparams.get("posterior") == "residual" else ""
+    penalty = hparams.get("spectral_reg")
+    return f"{label}/spectral{penalty:g}" if penalty else label
+
+
 def read_run(path: str | Path) -> RunLog:
     """Read a run folder (`save_dir/desc`) or one .jsonl log; events.jsonl is looked for beside the log.
 
@@ -143,7 +149,9 @@ def read_run(path: str | Path) -> RunLog:
         raise ValueError(f"{log} is not a run's log: it has no line of type {', '.join(_NEEDS)}")
     hparams, hparam_notes = _training_hparams(records)
     train, evals, tests = of_type["train_loss"], of_type["eval_loss"], of_type["test_loss"]
-    events, event_notes = (None, []) if _is_original(hparams) else _read_events(log.with_name("events.jsonl"))
+    events, event_notes = None, []  # a run makes the file at its first event
+    if not _is_original(hparams) and (event_file := log.with_name(EVENTS_FILE)).is_file():
+        events, event_notes = _read_checked(event_file, _check_event)
     windows, counts, count_notes = _count(train, hparams, events)
     steps = [record["step"] for record in records if record.get("type") in _NEEDS and "step" in record]
     last_step = steps[-1] if steps else None
@@ -179,11 +187,6 @@ def _count(train: list[dict], hparams: dict, events: list[dict] | None) -> tuple
     return windows, counts, notes + disagreements(windows, events)
 
 
-def _read_events(file: Path) -> tuple[list[dict] | None, list[str]]:
-    """Events and notes; None without the file, which a run makes at its first event."""
-    return _read_checked(file, _check_event) if file.is_file() else (None, [])
-
-
 def _stale_test_note(records: list[dict]) -> list[str]:
     kinds = [record.get("type") for record in records]
     if "test_loss" in kinds and "train_loss" in kinds[len(kinds) - kinds[::-1].index("test_loss"):]:
@@ -198,7 +201,7 @@ def _is_original(hparams: dict) -> bool:
 def _find_log(path: Path) -> Path:
     if path.is_file() and path.suffix != ".jsonl":
         raise ValueError(f"{path} is neither a run folder nor a .jsonl file")
-    log = path / "log.jsonl" if path.is_dir() else path
+    log = path / LOG_FILE if path.is_dir() else path
     if not log.is_file():
         raise FileNotFoundError(f"{log} does not exist; a run folder (save_dir/desc) holds log.jsonl and events.jsonl")
     return log

@@ -41,8 +41,8 @@ class StepReport:
 def skip_reasons(losses: list[dict[str, float]], grad_norm: float) -> dict[str, list[int]]:
     """Why an update was skipped and which ranks caused it, from each rank's losses and the global gradient norm.
 
-    A loss term that is not finite is the fault of its ranks; the gradient that it spoils is not counted again. The
-    gradient is a mean over ranks, so a bad one is put down to the rank with the largest loss.
+    A loss term that is not finite is named with its ranks; the gradient that it spoils is not counted again. The
+    gradient is a mean over ranks, so the rank with the largest loss is named for a bad one.
     """
     reasons = {}
     for reason, term in (("rate_nan", "rate"), ("distortion_nan", "distortion")):

@@ -25,20 +25,14 @@ class Hparams(Settings):
         for item in fields(self):
             check_minimum(item.name, getattr(self, item.name), item.metadata["minimum"])
         check_settings(self)
-        self._check_blocks_given()
-        if self.image_size is None:
-            object.__setattr__(self, "image_size", self._spec_size())
-        check_architecture(self.enc_blocks, self.dec_blocks, self.widths, self.image_size, self.bottleneck_multiple)
-
-    def _check_blocks_given(self) -> None:
         for name in ("enc_blocks", "dec_blocks"):
             if getattr(self, name) is None:
                 raise HparamsError(f"{name} is needed: give --{name}, or --hps with one of {', '.join(available_sets())}")
-
-    def _spec_size(self) -> int:
-        if self.dataset_spec.image_size is None:
-            raise HparamsError(f"dataset {self.dataset} has images of any size: say --image_size")
-        return self.dataset_spec.image_size
+        size = self.image_size or self.dataset_spec.image_size
+        if size is None:
+            raise HparamsError(f"dataset {self.dataset} has images of any size: give --image_size")
+        object.__setattr__(self, "image_size", size)
+        check_architecture(self.enc_blocks, self.dec_blocks, self.widths, size, self.bottleneck_multiple)
 
     @property
     def dataset_spec(self) -> DatasetSpec:
@@ -52,12 +46,12 @@ class Hparams(Settings):
 
     @property
     def posterior_scale(self) -> Parameterization:
-        """What turns the posteriors' raw outputs into scales."""
+        """The parameterization of the posteriors' scales."""
         return parse_parameterization(self.posterior_sigma_param or self.sigma_param)
 
     @property
     def prior_scale(self) -> Parameterization:
-        """What turns the priors' raw outputs into scales."""
+        """The parameterization of the priors' scales."""
         if self.prior_const1:
             return Constant(1.0)
         return parse_parameterization(self.prior_sigma_param or self.sigma_param)

@@ -48,8 +48,9 @@ class GraphedStep:
     """
 
     def __init__(self, step: TrainStep, make_graph: Callable[[], CudaGraph]):
-        self.step, self.graph = step, make_graph()
-        self.updates = 0
+        self.step, self.graph, self.updates = step, make_graph(), 0
+        self.inputs: list[Tensor] = []  # batch, rate and stop, from the first update on
+        self.result: StepResult | None = None  # what each replay fills, from the recording on
 
     def __call__(self, input: Tensor, target: Tensor, lr: float, stop: bool = False) -> StepResult:
         """As TrainStep. Raises ValueError for a batch of another shape than the first."""

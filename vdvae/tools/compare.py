@@ -56,7 +56,8 @@ def warnings(runs: list[RunLog]) -> list[str]:
         "split": {run.name: run.final_nelbo.split for run in runs},
         "final step": {run.name: run.last_step for run in runs},
     }
-    found = [f"runs differ in {key}: {_by_value(values)}" for key, values in differing.items() if _differ(values)]
+    found = [f"runs differ in {key}: {_by_value(values)}" for key, values in differing.items()
+             if any(value != next(iter(values.values())) for value in values.values())]
     pairs = Counter((run.parameterization, run.seed) for run in runs)
     found += [f"{n} runs have parameterization {label} and seed {seed}" for (label, seed), n in pairs.items() if n > 1]
     losses = {run.name: run.final_nelbo for run in runs}
@@ -89,7 +90,10 @@ def main(argv: list[str] | None = None) -> int:
         runs = [read_run(run) for run in args.runs]
         compared = report(runs)
         if args.out is not None:
-            _write(args.out, runs, compared)
+            from vdvae.tools.report.files import write_report  # imports matplotlib, which only --out needs
+
+            write_report(args.out, runs, compared)
+            print(f"report: {args.out / 'report.html'}", file=sys.stderr)
     except (OSError, ValueError, ModuleNotFoundError) as error:
         print(f"compare: {error}", file=sys.stderr)
         return 2
@@ -113,13 +117,6 @@ def _check_out(folder: Path) -> None:
     if importlib.util.find_spec("matplotlib") is None:
         raise ModuleNotFoundError("--out draws its figures with matplotlib, which is not installed: "
                                   "pip install 'stable-vdvae[report]' or pip install 'matplotlib>=3.8'")
-
-
-def _write(folder: Path, runs: list[RunLog], compared: dict) -> None:
-    from vdvae.tools.report.files import write_report  # imports matplotlib, which only --out needs
-
-    write_report(folder, runs, compared)
-    print(f"report: {folder / 'report.html'}", file=sys.stderr)
 
 
 def _table_4_order(label: str) -> tuple[int, str]:
@@ -163,11 +160,6 @@ def _run_row(run: RunLog) -> dict:
         "bits_per_dim": final.bits_per_dim,
         "split": final.split,
     }
-
-
-def _differ(values: dict[str, object]) -> bool:
-    first, *others = values.values() or [None]
-    return any(value != first for value in others)
 
 
 def _by_value(values: dict[str, object]) -> str:

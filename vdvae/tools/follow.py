@@ -14,6 +14,7 @@ from rich.table import Table
 from vdvae.records.jsonl import parse_line
 from vdvae.records.log import EVENTS_FILE, FINISHED_FILE, LOG_FILE
 from vdvae.records.run_counts import TOTAL_KEYS
+from vdvae.records.run_log import parameterization
 
 SECONDS = 1.0  # between looks
 BARS = "▁▂▃▄▅▆▇█"
@@ -103,9 +104,8 @@ class Watch:
 
     def _head(self) -> Table:
         train, table = self.train, Table.grid(padding=(0, 2))
-        scale = f"{self.hparams.get('sigma_param', 'original')}{'/prior_const1' if self.hparams.get('prior_const1') else ''}"
         speed = train.get("iter_time") or math.nan
-        table.add_row("run", f"{self.folder}: {scale}, seed {self.hparams.get('seed')}, step {train['step']}, "
+        table.add_row("run", f"{self.folder}: {parameterization(self.hparams)}, seed {self.hparams.get('seed')}, step {train['step']}, "
                              f"epoch {train.get('epoch')}, {1 / speed:.2f} steps/s")
         table.add_row("loss", f"{self.bits[-1]:.4f} bits/dim, of it rate {train.get('rate', math.nan) / math.log(2):.4f}; "
                               f"largest gradient norm {train.get('grad_norm', math.nan):.4g}")

@@ -22,24 +22,27 @@ EARLY_REPORTS = frozenset([1] + [2**k for k in range(3, 14)])  # updates since t
 class Digest:
     """Takes in one update after another, and keeps the counters of `state`.
 
-    `total` is the number of the run's last update, for the progress bar. `waited` is the time that the next update's
-    batch was waited for; the trainer adds to it. `asked_to_stop` holds once a rank was asked to stop.
+    `total` is the number of the run's last update, for the progress bar. `asked_to_stop` holds once a rank was asked to
+    stop.
     """
 
     def __init__(self, hparams: Hparams, state: TrainingState, log: RunLogger, world: World, total: int):
         self.hparams, self.state, self.log, self.world = hparams, state, log, world
         self.names = [name for name, _ in state.vae.named_parameters()]
         self.pending: PendingReport | None = None
-        self.streak, self.asked_to_stop, self.waited = SkipStreak(), False, 0.0
+        self.streak, self.asked_to_stop = SkipStreak(), False
         self.bar = tqdm(total=total, initial=state.iteration, disable=not world.is_main, unit="step", dynamic_ncols=True,
                         mininterval=1.0)
         self.restart_clock()
 
-    def take(self, pending: PendingReport | None) -> None:
-        """Take in an update that was just started (None: there is none), and digest the one before it."""
+    def take(self, pending: PendingReport | None, waited: float = 0.0) -> None:
+        """Take in an update that was just started (None: there is none), and digest the one before it.
+
+        `waited` counts the seconds between the two in which the trainer waited for a batch.
+        """
         previous, self.pending = self.pending, pending
         if previous is not None:
-            self._digest(previous)
+            self._digest(previous, waited)
 
     def flush(self) -> None:
         """Digest the last update, and log what is not logged yet."""
@@ -55,11 +58,10 @@ class Digest:
         """Leave the last state of the progress bar on the screen."""
         self.bar.close()
 
-    def _digest(self, pending: PendingReport) -> None:
+    def _digest(self, pending: PendingReport, waited: float) -> None:
         report, state = pending.read(), self.state
-        state.window.add(report, time.perf_counter() - self.last_time, self.waited)
+        state.window.add(report, time.perf_counter() - self.last_time, waited)
         self.restart_clock()
-        self.waited = 0.0
         state.counters.add(report)
         state.consecutive_skips = state.consecutive_skips + 1 if report.skipped else 0
         self.asked_to_stop |= report.stop

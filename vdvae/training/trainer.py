@@ -50,29 +50,19 @@ class Trainer:
         """The updates of one epoch that are still to be made."""
         self.state.step_in_epoch = self.state.step_in_epoch if epoch == self.state.epoch else 0
         self.state.epoch = epoch
-        for images in self._timed(self.data.train.epoch(epoch, self.state.step_in_epoch)):
+        for images, seconds in _timed(self.data.train.epoch(epoch, self.state.step_in_epoch)):
             if self._is_done():
                 return
-            self._update(images)
+            self._update(images, seconds)
             self._end_early()
 
-    def _timed(self, batches: Iterator[torch.Tensor]) -> Iterator[torch.Tensor]:
-        """The batches; the digest gets the time that each is waited for."""
-        while True:
-            start = time.perf_counter()
-            images = next(batches, None)
-            self.digest.waited += time.perf_counter() - start
-            if images is None:
-                return
-            yield images
-
-    def _update(self, images: torch.Tensor) -> None:
-        """One update. While the device works on it, the host digests the update before it."""
+    def _update(self, images: torch.Tensor, waited: float) -> None:
+        """One update on a batch that took `waited` seconds to come. Meanwhile the host digests the update before it."""
         state, hparams = self.state, self.hparams
         lr = learning_rate(hparams, state.iteration)
         batch = self.preprocess(images.to(self.world.device, non_blocking=True))
         result = self.step(batch.input, batch.target, lr, self.stop.name is not None)
-        self.digest.take(PendingReport(result, state.iteration, state.epoch, lr))
+        self.digest.take(PendingReport(result, state.iteration, state.epoch, lr), waited)
         if state.iteration % hparams.iters_per_images == 0:
             self._draw()
         state.iteration += 1
@@ -126,6 +116,14 @@ class Trainer:
         self.outputs.mark_finished()
         if any(failures := self.world.gather_objects(self.outputs.failures)):
             raise NotSaved(f"trained to step {self.state.iteration}" + "".join(failures))
+
+
+def _timed(batches: Iterator[torch.Tensor]) -> Iterator[tuple[torch.Tensor, float]]:
+    """Each batch, and the seconds that it took to come."""
+    start = time.perf_counter()
+    for images in batches:
+        yield images, time.perf_counter() - start
+        start = time.perf_counter()
 
 
 def _make_step(hparams: Hparams, state: TrainingState, world: World) -> TrainStep | GraphedStep:
