@@ -71,14 +71,11 @@ def load_optimizer_file(optimizer: torch.optim.Optimizer, saved: dict) -> None:
         if entry["exp_avg"].shape != parameter.shape:
             raise ValueError(f"tensor {index} has shape {list(entry['exp_avg'].shape)}, the model's has {list(parameter.shape)}")
         state[index] = {**entry, **{name: _laid_out_as(parameter, entry[name]) for name in ("exp_avg", "exp_avg_sq")}}
-    groups = [{**current["param_groups"][0], "step": int(group_step or _step_of(state))}]
+    step = int(group_step or max((entry["step"] for entry in state.values()), default=0))
+    groups = [{**current["param_groups"][0], "step": step}]
     optimizer.load_state_dict({"state": state, "param_groups": groups})
 
 
 def _laid_out_as(parameter: Tensor, moment: Tensor) -> Tensor:
     """The moment with the strides of its weight; the fused kernels read both in memory order, whatever their strides."""
     return torch.empty_like(parameter, dtype=moment.dtype).copy_(moment)
-
-
-def _step_of(state: dict) -> int:
-    return int(next(iter(state.values()))["step"]) if state else 0

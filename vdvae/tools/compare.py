@@ -43,7 +43,8 @@ def spread(values: list[float | None]) -> Spread:
 
 def report(runs: list[RunLog]) -> dict:
     """Groups by parameterization, single runs, warnings and notes, as one JSON-able dict."""
-    labels = sorted({run.parameterization for run in runs}, key=_table_4_order)
+    labels = {run.parameterization for run in runs}
+    labels = [*(label for label in TABLE_4 if label in labels), *sorted(labels - {*TABLE_4})]
     groups = [_group_row([run for run in runs if run.parameterization == label]) for label in labels]
     notes = [f"{run.name}: {note}" for run in runs for note in run.notes]
     return {"groups": groups, "runs": [_run_row(run) for run in runs], "warnings": warnings(runs), "notes": notes}
@@ -117,10 +118,6 @@ def _check_out(folder: Path) -> None:
     if importlib.util.find_spec("matplotlib") is None:
         raise ModuleNotFoundError("--out draws its figures with matplotlib, which is not installed: "
                                   "pip install 'stable-vdvae[report]' or pip install 'matplotlib>=3.8'")
-
-
-def _table_4_order(label: str) -> tuple[int, str]:
-    return (TABLE_4.index(label) if label in TABLE_4 else len(TABLE_4), label)
 
 
 def _group_row(runs: list[RunLog]) -> dict:

@@ -86,7 +86,9 @@ def decode_file(run: Path, latents: Path, out: Path, world: World, seed: int = 0
             arrays.batch(*span)  # every batch is checked before the first image is written
         for span in tqdm(_batches(len(targets), n_batch), disable=None, leave=False):
             z = [torch.from_numpy(np.array(block)).to(world.device) for block in arrays.batch(*span)]
-            _write_images(targets[slice(*span)], vae.decode(z, temperature))
+            for path, image in zip(targets[slice(*span)], vae.decode(z, temperature).cpu().numpy(), strict=True):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                imageio.imwrite(path, image, extension=".png")
     return f"{out}: {len(targets)} images from the latents of {len(arrays.z)} of {len(vae.latent_shapes)} blocks"
 
 
@@ -119,12 +121,6 @@ def _encode_batch(vae: VAE, images: torch.Tensor, into: LatentArrays, kl: np.nda
         into.z[block][:] = latent.z.cpu().numpy()
         kl[:, block] = latent.kl.sum(dim=(1, 2, 3)).cpu().numpy()
     into.batch(0, len(kl))
-
-
-def _write_images(paths: list[Path], images: torch.Tensor) -> None:
-    for path, image in zip(paths, images.cpu().numpy(), strict=True):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        imageio.imwrite(path, image, extension=".png")
 
 
 def _batches(count: int, n_batch: int) -> list[tuple[int, int]]:

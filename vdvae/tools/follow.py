@@ -63,7 +63,8 @@ class Watch:
         for record in news[LOG_FILE]:
             self._take(record)
         for event in news[EVENTS_FILE]:
-            self._take_event(event)
+            self.events.append(event)
+            self.blocks[_place(event)] += 1
         return news[LOG_FILE]
 
     @property
@@ -97,10 +98,6 @@ class Watch:
             self.skipped += record.get("skipped_updates", 0)
         elif kind in ("eval_loss", "test_loss"):
             self.evals[kind] = record
-
-    def _take_event(self, event: dict) -> None:
-        self.events.append(event)
-        self.blocks[_place(event)] += 1
 
     def _head(self) -> Table:
         train, table = self.train, Table.grid(padding=(0, 2))

@@ -49,8 +49,10 @@ def writing(path: Path, names: Sequence[str], shapes: Sequence[Shape]) -> Iterat
         for array in (*z, kl):
             array.flush()
         np.save(Path(folder, "names.npy"), np.array(names))
-        with written_whole(path) as partial:
-            _zip(Path(folder), partial)
+        # An uncompressed archive, as numpy.savez writes it.
+        with written_whole(path) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
+            for member in sorted(Path(folder).glob("*.npy")):
+                archive.write(member, member.name)
 
 
 @contextlib.contextmanager
@@ -81,13 +83,6 @@ def _check_room(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise OSError(f"{folder} has {free / 1e9:.1f} GB free, the latents need {needed / 1e9:.1f} GB while written")
-
-
-def _zip(folder: Path, target: Path) -> None:
-    """The folder's .npy files as an uncompressed .npz, as numpy.savez writes it."""
-    with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
-        for member in sorted(folder.glob("*.npy")):
-            archive.write(member, member.name)
 
 
 def _unzip(path: Path, folder: Path) -> dict[str, np.ndarray]:

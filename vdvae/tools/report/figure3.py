@@ -37,7 +37,9 @@ def latest_sheet(run: RunLog) -> Sheet | None:
     file = max(files, key=lambda file: int(file.stem.removeprefix("samples-")))
     png = file.read_bytes()
     width, height = _size(png, file)
-    return Sheet(file.name, png, width, height, _fitting(row_labels(run), width, height))
+    labels = row_labels(run)
+    is_cut = labels and height % len(labels) == 0 and width % (height // len(labels)) == 0  # into rows of square images
+    return Sheet(file.name, png, width, height, labels if is_cut else [])
 
 
 def _size(png: bytes, file: Path) -> tuple[int, int]:
@@ -59,12 +61,6 @@ def row_labels(run: RunLog) -> list[str]:
     depths = np.linspace(0, 1, partial + 2)[1:-1] * latents
     kept = [f"reconstructions, {int(depth)} of {latents} latents" for depth in depths]
     return ["originals", *kept, *(f"samples, temperature {t}" for t in TEMPERATURES[:free])]
-
-
-def _fitting(labels: list[str], width: int, height: int) -> list[str]:
-    """The labels if the sheet can be cut into that many rows of square images, else none."""
-    fits = labels and height % len(labels) == 0 and width % (height // len(labels)) == 0
-    return labels if fits else []
 
 
 def draw_figure3(sheets: dict[str, Sheet]) -> Figure:

@@ -36,7 +36,8 @@ def report_files(runs: list[RunLog], report: dict) -> dict[str, bytes]:
     rates = draw_rates(runs, labels)
     figures |= {"rates": _png(rates)} if rates else {}
     shown = _one_each(runs, labels, sheets)
-    titled = {_title(run): sheets[run.name] for run in _in_order(runs, labels) if run.name in sheets}
+    titled = {f"{run.parameterization}, seed {run.seed}: {run.name}": sheets[run.name]
+              for run in _in_order(runs, labels) if run.name in sheets}
     datasets = sorted({str(run.hparams["dataset"]) for run in runs if "dataset" in run.hparams})
     files = {
         "report.html": page(report | {"notes": report["notes"] + damaged}, datasets, figures, titled).encode(),
@@ -75,10 +76,6 @@ def _one_each(runs: list[RunLog], labels: list[str], sheets: dict[str, Sheet]) -
 
 def _in_order(runs: list[RunLog], labels: list[str]) -> list[RunLog]:
     return sorted(runs, key=lambda run: (labels.index(run.parameterization), run.seed is None, run.seed or 0))
-
-
-def _title(run: RunLog) -> str:
-    return f"{run.parameterization}, seed {run.seed}: {run.name}"
 
 
 def _png(figure: Figure) -> bytes:

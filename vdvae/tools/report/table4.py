@@ -83,14 +83,11 @@ def _group_row(group: dict) -> str:
     cells = _td(group["parameterization"]) + _td(str(group["runs"])) + _td(", ".join(map(cell, group["seeds"])))
     paper = paper_row(group["parameterization"])
     for key, (_, digits) in _PAIRED.items():
-        cells += _td(spread_cell(**group[key], digits=digits)) + _td(_paper_cell(paper, key), "paper")
+        printed = spread_cell(*getattr(paper, key), digits=_PAPER_DIGITS[key]) if paper else "-"
+        cells += _td(spread_cell(**group[key], digits=digits)) + _td(printed, "paper")
     cells += _td(spread_cell(**group["skipped_updates"], digits=1))
     cells += _td(spread_cell(**group["bits_per_dim"], digits=3))
     return f"<tr>{cells}{_td(', '.join(group['splits']))}</tr>"
-
-
-def _paper_cell(paper: PaperRow | None, key: str) -> str:
-    return "-" if paper is None else spread_cell(*getattr(paper, key), digits=_PAPER_DIGITS[key])
 
 
 def _td(text: str, name: str = "") -> str:
