@@ -118,6 +118,11 @@ def test_a_hyper_parameter_that_one_log_lacks_is_no_difference(write_run):
     assert compare(write_run("a"), write_run("b", seed=1, num_iters=5))["warnings"] == []
 
 
+def test_a_value_that_is_a_list_is_compared_too(write_run):
+    a, b = write_run("a", width=[8, 16]), write_run("b", seed=1, width=[8, 32])
+    assert compare(a, b)["warnings"] == [f"runs differ in width: [8, 16] ({a}); [8, 32] ({b})"]
+
+
 def test_differing_split_and_final_step_are_said(write_run):
     a, b = write_run("a"), write_run("b", seed=1, split="valid", step=90)
     result = compare(a, b)

@@ -7,8 +7,7 @@ import torch
 from vdvae.data.images import ArrayImages
 from vdvae.model.vae import VAE
 from vdvae.ranks.distributed import World
-from vdvae.ranks.randomness import own_noise, seed_noise
-from vdvae.ranks.randomness import noise_state
+from vdvae.ranks.randomness import noise_state, own_noise, seed_noise
 from vdvae.step.acceleration import compile_parts
 from vdvae.step.graphed_step import CudaGraph, GraphedStep
 from vdvae.step.optimizer import make_optimizer
