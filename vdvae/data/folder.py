@@ -1,4 +1,4 @@
-"""Folders of PNG and JPEG files, scaled and cropped to one square size when they are read: anybody's own, and FFHQ at 1024x1024."""
+"""Folders of PNG and JPEG files, scaled and cropped to one square size: anybody's own, and FFHQ at 1024x1024."""
 
 import os
 import struct

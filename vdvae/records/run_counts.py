@@ -24,7 +24,7 @@ Counts = dict[str, int | None]  # updates by COUNT_NAMES; None where the log doe
 class Window:
     """One train_loss line's figures on the updates since the line before it; losses in nats per dimension.
 
-    `loss` is not finite if one update's loss was not. `finite_loss` is the mean of the finite losses, `grad_norm` the largest norm.
+    `loss` is not finite if one update's loss was not. `finite_loss` is the mean of the finite ones, `grad_norm` the largest.
     """
 
     step: int
@@ -106,7 +106,7 @@ def disagreements(windows: list[Window], events: list[dict]) -> list[str]:
 
 
 def _one_per_step(lines: list[dict], pick: Callable[[dict, dict], dict]) -> list[dict]:
-    """Lines in ascending steps: a resumed run's lines replace those that it made again; `pick` chooses between two of one step."""
+    """Lines in ascending steps: a resumed run's lines replace those that it made again; `pick` chooses at equal steps."""
     kept = []
     for line in lines:
         while kept and kept[-1]["step"] > line["step"]:

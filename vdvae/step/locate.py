@@ -50,7 +50,7 @@ def locate(reason: str, result: StepResult, names: list[str]) -> Origin:
 
 
 def worst_part(elbos: Sequence[Elbo]) -> Elbo:
-    """The part of a batch that is taken for the cause: the first whose loss is not finite, else the one with the largest loss."""
+    """The part of a batch that caused an event: the first whose loss is not finite, else the one with the largest loss."""
     losses = [elbo.negative_elbo.item() for elbo in elbos]
     return elbos[max(range(len(losses)), key=lambda i: losses[i] if math.isfinite(losses[i]) else math.inf)]
 

@@ -23,7 +23,7 @@ class StepResult:
 
 
 class PendingReport:
-    """A StepResult on its way to the host. `read` waits for it; the device is not idle meanwhile if the next update is queued."""
+    """A StepResult on its way to the host. `read` waits for it, while the device works on the next update if there is one."""
 
     def __init__(self, result: StepResult, iteration: int, epoch: int, lr: float):
         self.result, self.iteration, self.epoch, self.lr = result, iteration, epoch, lr

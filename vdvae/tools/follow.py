@@ -102,8 +102,8 @@ class Watch:
     def _head(self) -> Table:
         train, table = self.train, Table.grid(padding=(0, 2))
         speed = train.get("iter_time") or math.nan
-        table.add_row("run", f"{self.folder}: {parameterization(self.hparams)}, seed {self.hparams.get('seed')}, step {train['step']}, "
-                             f"epoch {train.get('epoch')}, {1 / speed:.2f} steps/s")
+        table.add_row("run", f"{self.folder}: {parameterization(self.hparams)}, seed {self.hparams.get('seed')}, "
+                             f"step {train['step']}, epoch {train.get('epoch')}, {1 / speed:.2f} steps/s")
         table.add_row("loss", f"{self.bits[-1]:.4f} bits/dim, of it rate {train.get('rate', math.nan) / math.log(2):.4f}; "
                               f"largest gradient norm {train.get('grad_norm', math.nan):.4g}")
         table.add_row("course", curve(list(self.bits)))
@@ -127,7 +127,8 @@ class Watch:
         return table
 
     def _events(self) -> Table:
-        table = Table("step", "rank", "reason", "where", "prior log σ", "posterior log σ", title="Last events", title_justify="left")
+        table = Table("step", "rank", "reason", "where", "prior log σ", "posterior log σ", title="Last events",
+                      title_justify="left")
         for event in self.events:
             prior = _span(event.get("prior_log_sigma_min"), event.get("prior_log_sigma_max"))
             posterior = _span(event.get("posterior_log_sigma_min"), event.get("posterior_log_sigma_max"))

@@ -32,7 +32,10 @@ figure { margin: 1em 0; } figure.plot img { max-width: 100%; height: auto; }
 
 
 def page(report: dict, datasets: list[str], figures: dict[str, bytes], sheets: dict[str, Sheet]) -> str:
-    """The page's HTML. `figures` holds PNGs by `figure2`, `skips` and, if there are any, `rates`; `sheets` each run's latest by its title."""
+    """The page's HTML. `figures` holds PNGs by `figure2`, `skips` and, if there are any, `rates`.
+
+    `sheets` holds each run's latest sheet by its title.
+    """
     parts = [
         _section("Did it help?", _list(sentences(report["groups"]))),
         _section("Table 4", _wide(table4(report["groups"])) + _paragraph(_table_note(datasets, report["groups"]))),
