@@ -135,6 +135,6 @@ def _notes_on_own(train: list[dict], counted: list[dict]) -> list[str]:
     notes = [f"{foreign} train_loss lines without total counts (the original code's) are left out"] if foreign else []
     backs = [now["step"] for before, now in pairwise(counted) if now["step"] <= before["step"]]
     if backs:
-        notes.append(f"the run went on from an earlier point at step {', '.join(map(str, backs))}: lines that it had "
+        notes.append(f"the run went back and went on from an earlier point at step {', '.join(map(str, backs))}: lines that it had "
                      "logged before for later steps do not count, though events.jsonl keeps their events")
     return notes
