@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from stable_params import parse_parameterization
 from vdvae.data.spec import DATASETS
-from vdvae.settings.table import Settings
+from vdvae.settings.table import SHEET_TEMPERATURES, Settings
 
 CHOICES = {
     "dataset": list(DATASETS),
@@ -60,8 +60,9 @@ def _check_ranges(hparams: Settings) -> None:
         raise HparamsError(f"skip_threshold is {hparams.skip_threshold}, it must be above 0, or -1 for no limit")
     if hparams.grad_clip == 0:
         raise HparamsError("grad_clip is 0, it must be above 0")
-    if hparams.num_temperatures_visualize > 4:
-        raise HparamsError(f"num_temperatures_visualize is {hparams.num_temperatures_visualize}, it must be at most 4")
+    if hparams.num_temperatures_visualize > len(SHEET_TEMPERATURES):
+        raise HparamsError(f"num_temperatures_visualize is {hparams.num_temperatures_visualize}, it must be at most "
+                           f"{len(SHEET_TEMPERATURES)}")
 
 
 def _check_starts(hparams: Settings) -> None:

@@ -19,6 +19,7 @@ class Effect(Enum):
 
 
 MODEL, DATA, TRAINING, LENGTH, ROUNDING, START, NOTHING = Effect
+SHEET_TEMPERATURES = (1.0, 0.9, 0.8, 0.7)  # of the rows of free samples on a sample sheet, from the top
 
 
 def setting(default, meaning: str, effect: Effect, minimum: float | None = None):
@@ -62,7 +63,7 @@ class Settings:
     spectral_reg: float = setting(
         0.0, "times the sum of the convolutions' largest singular values: added to the loss", TRAINING, 0)
     ema_rate: float = setting(0.999, "decay of the averaged weights", TRAINING, 0)
-    max_consecutive_skips: int = setting(100, "stop a run that skips this many updates in a row; 0: never", NOTHING, 0)
+    max_consecutive_skips: int = setting(100, "stop a run that skips this many updates in a row; 0: never", LENGTH, 0)
     grad_clip: float = setting(200.0, "largest global gradient norm of an update", TRAINING, 0)
     skip_threshold: float = setting(400.0, "skip updates with a gradient norm not below this; -1: no limit", TRAINING, -1)
     num_epochs: int = setting(10000, "passes over the training images", LENGTH, 0)

@@ -12,9 +12,9 @@ from vdvae.model.vae import VAE
 from vdvae.ranks.distributed import World
 from vdvae.ranks.randomness import own_noise
 from vdvae.settings.hparams import Hparams
+from vdvae.settings.table import SHEET_TEMPERATURES
 
 RECONSTRUCTION_TEMPERATURE = 0.1
-TEMPERATURES = (1.0, 0.9, 0.8, 0.7)
 
 
 def sheet_rows(vae: VAE, originals: Tensor, preprocess: Preprocess, hparams: Hparams) -> list[Tensor]:
@@ -24,7 +24,7 @@ def sheet_rows(vae: VAE, originals: Tensor, preprocess: Preprocess, hparams: Hpa
     depths = np.linspace(0, 1, hparams.num_variables_visualize + 2)[1:-1] * len(latents)
     rows = [originals]
     rows += [vae.sample(len(originals), RECONSTRUCTION_TEMPERATURE, latents[: int(k)]) for k in depths]
-    rows += [vae.sample(len(originals), t) for t in TEMPERATURES[: hparams.num_temperatures_visualize]]
+    rows += [vae.sample(len(originals), t) for t in SHEET_TEMPERATURES[: hparams.num_temperatures_visualize]]
     return rows
 
 

@@ -12,9 +12,9 @@ from matplotlib.image import imread
 from PIL import Image
 
 from vdvae.records.run_log import RunLog
+from vdvae.settings.table import SHEET_TEMPERATURES
 
 _COLUMNS = 3
-TEMPERATURES = (1.0, 0.9, 0.8, 0.7)  # those of vdvae.training.sample_sheet, which imports torch
 
 
 class Sheet(NamedTuple):
@@ -60,7 +60,7 @@ def row_labels(run: RunLog) -> list[str]:
         return []
     depths = np.linspace(0, 1, partial + 2)[1:-1] * latents
     kept = [f"reconstructions, {int(depth)} of {latents} latents" for depth in depths]
-    return ["originals", *kept, *(f"samples, temperature {t}" for t in TEMPERATURES[:free])]
+    return ["originals", *kept, *(f"samples, temperature {t}" for t in SHEET_TEMPERATURES[:free])]
 
 
 def draw_figure3(sheets: dict[str, Sheet]) -> Figure:
