@@ -19,6 +19,7 @@ from vdvae.ranks.distributed import StartError
 from vdvae.records.run_log import read_run
 from vdvae.saving.run_state import saved_states
 from vdvae.settings.hparams import HparamsError
+from vdvae.step.train_step import TrainStep
 from vdvae.training import outputs as outputs_module
 from vdvae.training.endings import NotSaved, Stopped, Stuck
 from vdvae.training.stop_signals import SIGNALS, StopRequest, listening
@@ -133,6 +134,28 @@ def test_a_run_that_skips_for_ever_is_stopped_and_says_why(tmp_path):
     assert "not below --skip_threshold 1e-09: try a --lr below 0.03" in str(end.value)
     assert (tmp_path / "run/stuck-model.th").is_file() and end.value.exit_code == 3
     assert read_run(tmp_path / "run").skipped_updates == 5
+
+
+def test_a_streak_of_skips_is_counted_over_an_interruption(tmp_path, monkeypatch):
+    flags = ["--skip_threshold", "1e-9", "--max_consecutive_skips", 6]
+    with monkeypatch.context() as patch:
+        stopping(patch, 1)
+        with pytest.raises(Stopped, match="at step 3"):
+            train(tmp_path, *flags)
+    with pytest.raises(Stuck, match="the last 7 updates"):
+        train(tmp_path, *flags, "--resume")
+    assert read_run(tmp_path / "run").skipped_updates == 7
+
+
+def test_an_applied_update_ends_a_streak_of_skips(tmp_path, monkeypatch):
+    calls = []
+
+    def every_other(self, losses, grad_norm) -> torch.Tensor:
+        calls.append(1)
+        return torch.tensor(len(calls) % 2 == 0)
+
+    monkeypatch.setattr(TrainStep, "_must_skip", every_other)
+    assert read_run(train(tmp_path, "--max_consecutive_skips", 2)).skipped_updates == 6
 
 
 def test_a_full_disk_is_reported_and_training_goes_on(undisturbed, tmp_path, monkeypatch, capsys):

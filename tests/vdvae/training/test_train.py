@@ -58,6 +58,11 @@ def test_log_lines_have_the_originals_keys_and_cover_each_update_once(finished):
     assert (last["step"], last["n_images"]) == (12, 10) and last["elbo"] == pytest.approx(last["distortion"] + last["rate"])
 
 
+def test_it_evaluates_after_every_so_many_epochs_and_at_the_end(tmp_path):
+    folder = train(tmp_path, "--epochs_per_eval", 2)  # of two updates each
+    assert [(line["epoch"], line["step"]) for line in records(folder / "log.jsonl", "eval_loss")] == [(0, 2), (2, 6), (4, 10), (5, 12)]
+
+
 def test_training_learns(finished):
     lines = records(finished / "log.jsonl", "train_loss")
     assert lines[-1]["elbo"] < lines[0]["elbo"] - 0.05
