@@ -59,11 +59,6 @@ class RunLog:
     notes: list[str]
 
     @property
-    def is_original(self) -> bool:
-        """Whether the original VDVAE code wrote the log: its hyper-parameters have no sigma_param."""
-        return _is_original(self.hparams)
-
-    @property
     def seed(self) -> int | None:
         """The run's seed, None if it was not logged."""
         return self.hparams.get("seed")
@@ -195,6 +190,7 @@ def _stale_test_note(records: list[dict]) -> list[str]:
 
 
 def _is_original(hparams: dict) -> bool:
+    """Whether the original VDVAE code wrote the log: its hyper-parameters have no sigma_param."""
     return bool(hparams) and "sigma_param" not in hparams
 
 

@@ -57,10 +57,11 @@ def restore_weights(model: nn.Module, path: str) -> None:
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, path: str) -> None:
     """Load the optimizer's moments and step, written by PyTorch's AdamW or by apex's FusedAdam."""
+    saved = _load(path)
     try:
-        load_optimizer_file(optimizer, _load(path))
+        load_optimizer_file(optimizer, saved)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise error if isinstance(error, CheckpointError) else CheckpointError(f"{path}: {error}") from error
+        raise CheckpointError(f"{path}: {error}") from error
 
 
 def restore_log(path: str) -> tuple[int, int, Counters]:

@@ -61,27 +61,26 @@ def load_state_folder(run_folder: Path) -> tuple[Position, dict, list[str]]:
     """
     damages = []
     for folder in saved_states(run_folder):
-        try:
-            _verify(folder)
+        damage = _damage(folder)
+        if damage is None:
             position = Position(**json.loads((folder / _POSITION).read_text()))
             return position, torch.load(folder / _TENSORS, map_location="cpu", weights_only=True), damages
-        except CheckpointError as error:
-            damages.append(str(error))
+        damages.append(damage)
     if damages:
         raise CheckpointError("no checkpoint is whole: " + "; ".join(damages))
     raise FileNotFoundError(f"nothing to go on from: {run_folder / FOLDER} holds no checkpoint")
 
 
-def _verify(folder: Path) -> None:
-    """Raise CheckpointError that names the first file that differs from the manifest."""
+def _damage(folder: Path) -> str | None:
+    """A message that names the first file that differs from the manifest; None if all are whole."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text())
         for name in (_TENSORS, _POSITION):
             if _fingerprint(folder / name) != manifest[name]:
-                raise CheckpointError(f"{folder / name} is damaged: not the bytes that were saved")
+                return f"{folder / name} is damaged: not the bytes that were saved"
     except (OSError, ValueError, KeyError) as error:
-        damaged = error if isinstance(error, CheckpointError) else CheckpointError(f"{folder} is damaged: {error}")
-        raise damaged from error
+        return f"{folder} is damaged: {error}"
+    return None
 
 
 def _fingerprint(path: Path) -> dict:
