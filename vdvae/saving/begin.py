@@ -28,11 +28,10 @@ def begin_or_resume(hparams: Hparams, world: World) -> tuple[TrainingState, RunL
     The random generators are set too. Raises StartError on all ranks, before anything is written, when one rank cannot
     begin: the folder holds another run, a file is missing or damaged, or the saved run had other settings.
     """
-    folder = _folder(hparams)
-    state, position, messages = world.agree(lambda: _prepared(hparams, world, folder))
+    state, position, messages = world.agree(lambda: _prepared(hparams, world))
     if hparams.resume and world.is_main:
-        _rewind_logs(folder, position.log_sizes if position else {})
-    log = _open_log(hparams, world, folder, state.iteration)
+        _rewind_logs(hparams.run_folder, position.log_sizes if position else {})
+    log = _open_log(hparams, world, state.iteration)
     if position is None:
         log_start(hparams, state.vae, world, log)
     for message in (*messages, acceleration_line(hparams)):
@@ -42,52 +41,46 @@ def begin_or_resume(hparams: Hparams, world: World) -> tuple[TrainingState, RunL
 
 def begin_test(hparams: Hparams, world: World) -> tuple[VAE, RunLogger]:
     """The averaged model to score and the log to write to; raises StartError as begin_or_resume does."""
-    folder = _folder(hparams)
-
     def prepared() -> VAE:
-        _check_start(hparams, world, folder)
+        _check_start(hparams, world)
         _, average = new_vae(hparams, world)
-        _make_folder(folder, world)
+        _make_folder(hparams, world)
         return average
 
     average = world.agree(prepared)
-    log = _open_log(hparams, world, folder, 0)
+    log = _open_log(hparams, world, 0)
     log_start(hparams, average, world, log)
     return average, log
 
 
-def _prepared(hparams: Hparams, world: World, folder: Path) -> tuple[TrainingState, Position | None, list[str]]:
+def _prepared(hparams: Hparams, world: World) -> tuple[TrainingState, Position | None, list[str]]:
     """The state, the position of the saved state that it comes from (None for a new run), and lines for the log."""
-    _check_start(hparams, world, folder)
-    if not hparams.resume or (hparams.resume == "auto" and not saved_states(folder)):
+    _check_start(hparams, world)
+    if not hparams.resume or (hparams.resume == "auto" and not saved_states(hparams.run_folder)):
         state, position, messages = new_state(hparams, world), None, []
         seed_noise(hparams.seed, world)
     else:
-        position, tensors, messages = load_state_folder(folder)
+        position, tensors, messages = load_state_folder(hparams.run_folder)
         _check_same_run(position, hparams, world)
         state = new_state(hparams, world)
         state.restore(position, tensors)
         restore_noise(tensors["noise"][world.rank], world)
         messages.append(f"resumed at step {position.iteration} after {position.seconds:.0f} s of training")
-    _make_folder(folder, world)
+    _make_folder(hparams, world)
     return state, position, messages
 
 
-def _folder(hparams: Hparams) -> Path:
-    return Path(hparams.save_dir) / hparams.desc
-
-
-def _make_folder(folder: Path, world: World) -> None:
+def _make_folder(hparams: Hparams, world: World) -> None:
     """Make the folder on the main rank, the one that writes; raises OSError if it cannot be made."""
     if world.is_main:
-        folder.mkdir(parents=True, exist_ok=True)
+        hparams.run_folder.mkdir(parents=True, exist_ok=True)
 
 
-def _check_start(hparams: Hparams, world: World, folder: Path) -> None:
+def _check_start(hparams: Hparams, world: World) -> None:
     """Raise HparamsError if the folder holds a run that would be mixed with this one, and without TensorBoard if needed."""
     may_be_there = hparams.test_eval or hparams.restore_path or hparams.restore_log_path or hparams.resume
-    if world.is_main and (folder / LOG_FILE).exists() and not may_be_there:
-        raise HparamsError(f"{folder} holds a run already, and nothing is overwritten: choose another --desc or "
+    if world.is_main and (hparams.run_folder / LOG_FILE).exists() and not may_be_there:
+        raise HparamsError(f"{hparams.run_folder} holds a run already, and nothing is overwritten: choose another --desc or "
                            "--save_dir, or go on with it: --resume")
     if hparams.tensorboard:
         check_tensorboard()
@@ -105,9 +98,9 @@ def _check_same_run(position: Position, hparams: Hparams, world: World) -> None:
         raise HparamsError(f"--resume goes on with the same ranks: there were {position.ranks}, now {world.size}")
 
 
-def _open_log(hparams: Hparams, world: World, folder: Path, first_step: int) -> RunLogger:
-    board = TensorBoard(folder, first_step) if hparams.tensorboard and world.is_main else None
-    return RunLogger(folder, world.is_main, board)
+def _open_log(hparams: Hparams, world: World, first_step: int) -> RunLogger:
+    board = TensorBoard(hparams.run_folder, first_step) if hparams.tensorboard and world.is_main else None
+    return RunLogger(hparams.run_folder, world.is_main, board)
 
 
 def log_start(hparams: Hparams, vae: VAE, world: World, log: RunLogger) -> None:

@@ -35,6 +35,11 @@ class Hparams(Settings):
         check_architecture(self.enc_blocks, self.dec_blocks, self.widths, size, self.bottleneck_multiple)
 
     @property
+    def run_folder(self) -> Path:
+        """The folder of the run's files."""
+        return Path(self.save_dir) / self.desc
+
+    @property
     def dataset_spec(self) -> DatasetSpec:
         """Input range, target depth and native size of the data set."""
         return DATASETS[self.dataset]
