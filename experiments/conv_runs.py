@@ -11,7 +11,7 @@ from torch import Tensor
 
 from experiments.conv_vae import LATENTS, SIZE, ConvVaes, Scales
 from experiments.member_adam import MemberAdam
-from vdvae.data import load_splits
+from vdvae.data.splits import load_splits
 
 IMAGES, BATCH = 10, 512
 LAST = 20  # losses at the end whose mean is the final loss

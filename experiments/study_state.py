@@ -6,7 +6,7 @@ from pathlib import Path
 from experiments.study import Run, StudyError, hparams_of
 from vdvae.settings.hparams import Hparams
 from vdvae.records.log import FINISHED_FILE
-from vdvae.saving.resume import FREE
+from vdvae.saving.begin import MUST_STAY
 
 
 def is_finished(run: Run) -> bool:
@@ -26,7 +26,7 @@ def check_study(runs: list[Run], ranks: int) -> None:
 def _check_same(run: Run, hparams: Hparams, ranks: int) -> None:
     logged, wanted = _logged(run.folder / "log.jsonl"), {**vars(hparams), "mpi_size": ranks}
     differing = [f"{name} {logged[name]!r}, now {wanted[name]!r}"
-                 for name in sorted(wanted.keys() & logged.keys() - FREE) if logged[name] != wanted[name]]
+                 for name in sorted(wanted.keys() & logged.keys() & {*MUST_STAY, "mpi_size"}) if logged[name] != wanted[name]]
     if differing:
         raise StudyError(f"{run.folder} holds a run with {'; '.join(differing)}: give the values it had, name another "
                          "--save_dir, or remove that folder")

@@ -10,8 +10,8 @@ from tabulate import tabulate
 
 from experiments.mlp_vae import SCALES
 from stable_params.pixels import MEANS
-from vdvae.tools.report.cells import spread_cell
-from vdvae.tools.report.colours import line_styles
+from vdvae.tools.report.table4 import spread_cell
+from vdvae.tools.report.figure2 import line_styles
 
 PAPER = {
     "NaiveExp": ("5.35 ± 0.05", "100% NaN"),

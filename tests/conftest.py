@@ -17,7 +17,7 @@ def _environment() -> dict[str, str]:
     return {**clean, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 
 
-def _start(command: list[str], timeout: float = 300) -> subprocess.CompletedProcess:
+def _start(command: list[str], timeout: float = 1800) -> subprocess.CompletedProcess:
     return subprocess.run(command, cwd=ROOT, env=_environment(), capture_output=True, text=True, timeout=timeout)
 
 

@@ -8,7 +8,7 @@ _HOMES = {
     "Latent": "vdvae.model.decoder",
     "Hparams": "vdvae.settings.hparams",
     "load_hparams": "vdvae.settings.hparams",
-    "load_splits": "vdvae.data",
+    "load_splits": "vdvae.data.splits",
 }
 
 __all__ = list(_HOMES)

@@ -1,8 +1,6 @@
 """`python -m vdvae.compare`: the command whose code is vdvae/tools/compare.py."""
 
-import sys
-
 from vdvae.tools.compare import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

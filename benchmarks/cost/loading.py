@@ -11,7 +11,7 @@ from unittest.mock import patch
 import numpy as np
 import torch
 
-from vdvae.training import resident
+from vdvae.training import loader as loader_module
 from vdvae.data.images import ArrayImages
 from vdvae.ranks.distributed import World
 from vdvae.settings.hparams import Hparams, load_hparams
@@ -34,7 +34,7 @@ def mapped_images(path: Path, count: int, size: int) -> ArrayImages:
 
 def images_per_second(images: ArrayImages, hparams: Hparams, limit: int, device: torch.device) -> float:
     """Over the second epoch, each batch brought to the device; the first starts loader processes and warms caches."""
-    with patch.object(resident, "RESIDENT_BYTES", limit):
+    with patch.object(loader_module, "RESIDENT_BYTES", limit):
         loader = TrainLoader(images, hparams, World(device=device))
     for epoch in range(2):
         start = time.perf_counter()

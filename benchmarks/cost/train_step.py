@@ -15,15 +15,15 @@ from torch import Tensor, nn
 from benchmarks.cost.measuring import OperatorCount, Run, alternating_seconds, peak_bytes, peak_flops, ratios_to
 from benchmarks.cost.original_code import hyperparams, install_stand_ins
 from benchmarks.cost.scaling_model import count_work
-from vdvae.step.acceleration import memory_format, settled, tf32_in_training
-from vdvae.step.compilation import compile_parts
+from vdvae.step.acceleration import compile_parts, for_device, memory_format, tf32_in_training
 from vdvae.ranks.distributed import World
-from vdvae.step.ema import average_of
 from vdvae.step.graphed_step import WARM_UP, CudaGraph, GraphedStep
+from vdvae.records.run_log import LABELLED
 from vdvae.settings.hparams import Hparams, load_hparams
+from vdvae.settings.table import Effect, settings_that_change
 from vdvae.step.optimizer import make_optimizer
 from vdvae.data.preprocess import Batch, Preprocess
-from vdvae.step.train_step import TrainStep
+from vdvae.step.train_step import TrainStep, average_of
 from vdvae.model.vae import VAE
 
 PLAIN, ORIGINAL = "plain float32", "original"
@@ -33,8 +33,7 @@ MEMORY = {"bf16": ["--precision", "bf16"], "checkpoint_blocks": ["--plain", "--c
 PARTS = {"accumulate_steps 2": ["--plain", "--accumulate_steps", "2"]}
 COMPILED = {"compile": ["--precision", "fp32", "--compile"]}
 ALL = {"cpu": ["--precision", "bf16", "--compile"], "cuda": ["--precision", "bf16", "--compile", "--cuda_graphs"]}
-SHARED = ("dec_blocks", "enc_blocks", "width", "custom_width_str", "zdim", "num_mixtures", "bottleneck_multiple", "lr", "wd",
-          "grad_clip", "skip_threshold", "ema_rate", "adam_beta1", "adam_beta2")  # flags of both
+SHARED = [name for name in settings_that_change(Effect.MODEL, Effect.TRAINING) if name not in LABELLED]  # flags of both
 SCALES = {f"{flag}{' --prior_const1' if const else ''}": ["--sigma_param", flag, *(["--prior_const1"] if const else [])]
           for const in (False, True) for flag in ("vanilla", "upbounded1", "explin")}
 
@@ -53,7 +52,7 @@ class Contestant:
 def ours(hparams: Hparams, images: Tensor) -> Contestant:
     """Our update as train.py makes it for these hyper-parameters."""
     device = images.device
-    hparams = settled(hparams, device)
+    hparams = for_device(hparams, device)
     torch.manual_seed(0)
     vae = VAE(hparams).to(device)
     average = average_of(vae)

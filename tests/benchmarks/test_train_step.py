@@ -26,10 +26,10 @@ class Hyperparams(dict):
 def add_vae_arguments(parser):
     for name in ("hps", "dec_blocks", "enc_blocks", "custom_width_str"):
         parser.add_argument("--" + name)
-    for name in ("width", "zdim", "num_mixtures"):
+    for name in ("width", "zdim", "num_mixtures", "no_bias_above", "n_batch", "seed"):
         parser.add_argument("--" + name, type=int)
     for name in ("bottleneck_multiple", "lr", "wd", "grad_clip", "skip_threshold", "ema_rate", "adam_beta1",
-                 "adam_beta2"):
+                 "adam_beta2", "warmup_iters"):
         parser.add_argument("--" + name, type=float)
     return parser
 

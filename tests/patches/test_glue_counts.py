@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from vdvae.records.events import NAN_REASONS
+from vdvae.records.step_report import NAN_REASONS
 from vdvae.tools.inspect import report
 from vdvae.records.run_counts import TOTAL_KEYS
 from vdvae.records.run_log import read_run
@@ -117,7 +117,7 @@ def test_inspect_reads_the_run(tmp_path):
     train(tmp_path, 0, APPLIED, RATE, BOTH, APPLIED, GRAD, HIGH, HIGH)
     run = read_run(tmp_path)
     shown = report(run)
-    assert run.notes == [] and not run.is_original and run.parameterization == "explin"
+    assert run.notes == [] and run.parameterization == "explin"
     assert (run.skipped_updates, run.nan_updates, run.high_gradients) == (5, 3, 2)
     assert [(row["reason"], row["updates"], row["first_step"], row["last_step"]) for row in shown["reasons"]] == [
         ("rate_nan", 2, 1, 2), ("distortion_nan", 1, 2, 2), ("grad_nan", 1, 4, 4), ("high_grad", 2, 5, 6),

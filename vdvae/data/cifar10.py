@@ -6,8 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from vdvae.data.files import require
-from vdvae.data.images import ArrayImages
-from vdvae.data.splits import Splits
+from vdvae.data.images import ArrayImages, Splits
 
 FOLDER = "cifar-10-batches-py"
 TRAIN_FILES = [f"data_batch_{i}" for i in range(1, 6)]
@@ -41,8 +40,8 @@ def load_cifar10(root: Path) -> Splits:
 
 
 def train_valid_indices(n: int, n_valid: int = VALID_IMAGES) -> tuple[np.ndarray, np.ndarray]:
-    """int64 indices of `n` images in file order: what scikit-learn's train_test_split(test_size=n_valid,
-    random_state=11172018) gives, as (train, valid)."""
+    """(train, valid) int64 indices of `n` images in file order, those of scikit-learn's train_test_split(test_size=n_valid,
+    random_state=11172018)."""
     order = np.random.RandomState(SPLIT_SEED).permutation(n)
     return order[n_valid:], order[:n_valid]
 

@@ -14,6 +14,7 @@ from typing import BinaryIO
 
 import numpy as np
 
+from vdvae.data.files import written_whole
 from vdvae.data.folder import list_images, read_image
 
 ROWS = 4096
@@ -100,8 +101,7 @@ def write_npy(path: Path, count: int, image_size: int, pieces: Iterable[np.ndarr
     Raises ValueError when the pieces do not add up to `count`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    try:
+    with written_whole(path) as partial:
         array = np.lib.format.open_memmap(partial, "w+", np.uint8, (count, image_size, image_size, 3))
         filled = 0
         for piece in pieces:
@@ -110,9 +110,6 @@ def write_npy(path: Path, count: int, image_size: int, pieces: Iterable[np.ndarr
         if filled != count:
             raise ValueError(f"{path} should get {count} images, got {filled}")
         array.flush()
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
     print(f"{path}: {count} images of {image_size}x{image_size}")
 
 

@@ -1,5 +1,9 @@
-"""Checks of data files: present, and a memory-mapped array of the shape that was promised."""
+"""Files: found, mapped and split into train and valid images; written whole or not at all."""
 
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -26,3 +30,48 @@ def open_images(path: Path, image_size: int) -> np.memmap:
         found = f"{array.dtype} {list(array.shape)}"
         raise ValueError(f"{path} must hold uint8 [N, {image_size}, {image_size}, 3], found {found}")
     return array
+
+
+def split_last(images: np.ndarray, path: Path, seed: int, n_valid: int) -> tuple[np.ndarray, np.ndarray]:
+    """(train, valid) int64 indices: numpy's legacy permutation of len(images), of which the last `n_valid` are valid.
+
+    Raises ValueError naming the file `path` unless it holds more than `n_valid` images.
+    """
+    if len(images) <= n_valid:
+        raise ValueError(f"{path} must hold more than the {n_valid} images kept for validation, found {len(images)}")
+    order = np.random.RandomState(seed).permutation(len(images))
+    return order[:-n_valid], order[-n_valid:]
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """Give a path beside `path` at which the block makes a file or a folder; then flush it to disk and rename it to `path`.
+
+    A reader finds the old content of `path` or the new one, never a part of it. An error in the block leaves `path`
+    as it was, and nothing beside it.
+    """
+    partial = path.with_name(path.name + ".partial")
+    _remove(partial)
+    try:
+        yield partial
+        _flush(partial)
+        if partial.is_dir():
+            _remove(path)  # a folder can be renamed only to a name that is free
+        os.replace(partial, path)
+    except BaseException:
+        _remove(partial)
+        raise
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _flush(path: Path) -> None:
+    for each in (*path.iterdir(), path) if path.is_dir() else (path,):
+        descriptor = os.open(each, os.O_RDONLY)
+        os.fsync(descriptor)
+        os.close(descriptor)

@@ -1,4 +1,4 @@
-"""Anybody's own images: a folder of PNG and JPEG files, scaled and cropped to one square size when they are read."""
+"""Folders of PNG and JPEG files, scaled and cropped to one square size: anybody's own, and FFHQ at 1024x1024."""
 
 import os
 import struct
@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 
-from vdvae.data.images import ImageSet
-from vdvae.data.splits import Splits
+from vdvae.data.files import require
+from vdvae.data.images import ImageSet, Splits
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 SPLIT_SEED = 0
@@ -52,6 +52,18 @@ def load_folder(root: Path, image_size: int) -> Splits:
         raise ValueError(f"{root} has a subfolder {named[0]}/ alone: give both train/ and valid/, or neither")
     parts = named_parts(root) if named else random_parts(list_images(root), root)
     return Splits(*(FolderImages(part, image_size) for part in parts))
+
+
+def load_ffhq_1024(root: Path) -> Splits:
+    """The images of `ffhq1024/train` and `ffhq1024/valid` (also test), uint8 [1024, 1024, 3].
+
+    Raises FileNotFoundError for a missing folder or one without images.
+    """
+    folders = [root / "ffhq1024" / part for part in ("train", "valid")]
+    for folder in folders:
+        require(folder, root, f"run_scripts/setup_ffhq1024.sh {root} arranges it")
+    train, valid = (FolderImages(list_images(folder), 1024) for folder in folders)
+    return Splits(train, valid, valid)
 
 
 def named_parts(root: Path) -> list[list[Path]]:

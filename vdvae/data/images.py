@@ -1,9 +1,10 @@
-"""Sets of uint8 images `[H, W, C]`: the interface and the kind that is an array in memory or on disk."""
+"""Sets of uint8 images `[H, W, C]`: the interface, the kind that is an array in memory or on disk, and three parts of one."""
 
 import math
 from abc import ABC, abstractmethod
 from mmap import mmap
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -31,6 +32,14 @@ class ImageSet(Dataset, ABC):
     def __getitems__(self, indices: list[int]) -> torch.Tensor:
         """The images at `indices`, in that order, as one uint8 batch `[B, H, W, C]`."""
         return torch.stack([self[index] for index in indices])
+
+
+class Splits(NamedTuple):
+    """The three parts of a data set; `valid` and `test` may be the same object."""
+
+    train: ImageSet
+    valid: ImageSet
+    test: ImageSet
 
 
 class ArrayImages(ImageSet):

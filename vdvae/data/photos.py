@@ -6,8 +6,7 @@ so no pixel is seen in two splits. Crops are taken at full size and from the til
 
 import numpy as np
 
-from vdvae.data.images import ArrayImages
-from vdvae.data.splits import Splits
+from vdvae.data.images import ArrayImages, Splits
 
 TILE = 96
 CROP = 32

@@ -33,8 +33,5 @@ class Preprocess:
             raise ValueError(f"images must be [B, H, W, C], got {list(images.shape)}")
         channels_first = images.permute(0, 3, 1, 2).contiguous(memory_format=self.memory_format)  # [B, C, H, W]
         network_input = (channels_first.float() + self.spec.shift) * self.spec.scale
-        return Batch(network_input, self._target(images))
-
-    def _target(self, images: torch.Tensor) -> torch.Tensor:
         levels = images // 8 * 8 if self.spec.five_bit else images
-        return (levels.contiguous().float() - 127.5) / 127.5
+        return Batch(network_input, (levels.contiguous().float() - 127.5) / 127.5)

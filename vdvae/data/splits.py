@@ -1,27 +1,44 @@
-"""The three parts of a data set, and the seeded split that ImageNet and FFHQ share."""
+"""Data sets by name: `load_splits` gives train, valid and test images."""
 
 from pathlib import Path
-from typing import NamedTuple
 
-import numpy as np
-
-from vdvae.data.images import ImageSet
-
-
-class Splits(NamedTuple):
-    """The three parts of a data set; `valid` and `test` may be the same object."""
-
-    train: ImageSet
-    valid: ImageSet
-    test: ImageSet
+from vdvae.data import cifar10, folder, npy_files, photos
+from vdvae.data.images import Splits
+from vdvae.data.spec import DATASETS
 
 
-def split_last(images: np.ndarray, path: Path, seed: int, n_valid: int) -> tuple[np.ndarray, np.ndarray]:
-    """(train, valid) int64 indices: numpy's legacy permutation of len(images), of which the last `n_valid` are valid.
+def load_splits(name: str, data_root: str, image_size: int, seed: int = 0) -> Splits:
+    """Train, valid and test images (uint8 `[H, W, 3]`) of the data set `name`, read from the folder `data_root`.
 
-    Raises ValueError naming the file `path` unless it holds more than `n_valid` images.
+    image_size: pixels on a side; chosen freely for `folder`, a fact for every other set.
+    seed: draws the ten images of photos32_ten; every other split is the same for all seeds.
+    Raises ValueError for an unknown name, an image_size that the set does not have or a malformed file, and
+    FileNotFoundError, naming the script that gets it, for a missing one.
     """
-    if len(images) <= n_valid:
-        raise ValueError(f"{path} must hold more than the {n_valid} images kept for validation, found {len(images)}")
-    order = np.random.RandomState(seed).permutation(len(images))
-    return order[:-n_valid], order[-n_valid:]
+    _check(name, image_size)
+    root = Path(data_root)
+    match name:
+        case "cifar10":
+            return cifar10.load_cifar10(root)
+        case "imagenet32" | "imagenet64":
+            return npy_files.load_imagenet(root, image_size)
+        case "ffhq_256":
+            return npy_files.load_ffhq_256(root)
+        case "ffhq_1024":
+            return folder.load_ffhq_1024(root)
+        case "photos32":
+            return photos.load_photos32()
+        case "photos32_ten":
+            return photos.load_photos32_ten(seed)
+        case "folder":
+            return folder.load_folder(root, image_size)
+
+
+def _check(name: str, image_size: int) -> None:
+    if name not in DATASETS:
+        raise ValueError(f"unknown dataset {name!r}: choose from {', '.join(DATASETS)}")
+    has = DATASETS[name].image_size
+    if has is not None and image_size != has:
+        raise ValueError(f"dataset {name} has images of size {has}, not {image_size}")
+    if image_size < 1:
+        raise ValueError(f"image_size must be at least 1 for dataset {name}, got {image_size}")

@@ -10,10 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stable_params import Normal, Parameterization, ResidualNormal
-from vdvae.settings.block_strings import DecoderBlockSpec, parse_decoder_blocks
 from vdvae.model.blocks import Block, conv, gelu, run_block, scale_weight
-from vdvae.settings.hparams import Hparams
 from vdvae.model.likelihood import LogisticMixture
+from vdvae.settings.block_strings import DecoderBlockSpec, parse_decoder_blocks
+from vdvae.settings.hparams import Hparams
 
 
 _resolution = attrgetter("resolution")
@@ -145,7 +145,7 @@ class Decoder(nn.Module):
 
 
 def _loc_and_raw(out: Tensor) -> tuple[Tensor, Tensor]:
-    """The halves of `[B, 2 zdim, res, res]` in float32, channels first: torch.compile wants it of a KL's buffers."""
+    """The halves of `[B, 2 zdim, res, res]` in float32, contiguous, so that a compiled KL gets the same layout each time."""
     return out.to(torch.float32, memory_format=torch.contiguous_format).chunk(2, dim=1)
 
 

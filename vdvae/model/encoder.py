@@ -3,8 +3,8 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vdvae.settings.block_strings import parse_encoder_blocks
 from vdvae.model.blocks import Block, conv, run_block, scale_weight
+from vdvae.settings.block_strings import parse_encoder_blocks
 from vdvae.settings.hparams import Hparams
 
 
@@ -26,7 +26,7 @@ class Encoder(nn.Module):
 
     def forward(self, images: Tensor) -> dict[int, Tensor]:
         """Input `[B, 3, H, W]` to activations `[B, width[res], res, res]` by resolution, the last block's at each."""
-        x = self.in_conv(images).to(images.dtype)  # what blocks add up stays in the images' precision under autocast
+        x = self.in_conv(images).to(images.dtype)  # under autocast too, blocks add to features in the images' precision
         activations = {x.shape[2]: x}
         for block in self.enc_blocks:
             x = run_block(block, x, again=self.checkpoint_blocks)

@@ -13,7 +13,7 @@ from vdvae.settings.hparams import Hparams
 
 @dataclass(frozen=True)
 class Elbo:
-    """The objective of one batch, and what is needed to say which block misbehaved."""
+    """The objective of one batch, and the tensors that show in which block a value is not finite or too large."""
 
     negative_elbo: Tensor  # scalar, nats per dimension, mean over the batch
     distortion: Tensor  # [B], nats per dimension

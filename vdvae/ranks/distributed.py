@@ -34,7 +34,7 @@ class StartError(RuntimeError):
 
 
 class RunEnded(RuntimeError):
-    """A run that ends before its end, raised on all ranks together; the message says why, `exit_code` is not 0."""
+    """A run that stops before its last update, raised on all ranks together; the message says why, `exit_code` is not 0."""
 
     exit_code = 1
 
@@ -97,8 +97,9 @@ class World:
 def share_gradients(model: nn.Module, world: World, compress: bool = False) -> nn.Module:
     """`model` with gradients averaged over the ranks while its backward pass runs; on one rank, `model` itself.
 
-    Gradients lie in the buckets that are sent. `compress` sends bfloat16: half the bytes, eight bits of each number.
-    No static_graph: it would wait for a plain tensor among the model's outputs, and share nothing (docs/scaling.md).
+    Gradients are stored in the buckets that are sent. `compress` sends bfloat16: half the bytes, eight bits of each number.
+    static_graph stays off: with it, gradients are not shared, because the model's outputs are not plain tensors
+    (docs/scaling.md).
     """
     if world.size == 1:
         return model
@@ -110,22 +111,22 @@ def share_gradients(model: nn.Module, world: World, compress: bool = False) -> n
 
 
 def _send_bf16(_: None, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:
-    """PyTorch's hook under another name: DistributedDataParallel refuses that one for Gloo, which can sum bfloat16."""
+    """PyTorch's hook under another name. DistributedDataParallel refuses PyTorch's own for Gloo, though Gloo sums bfloat16."""
     return bf16_compress_hook(None, bucket)
 
 
 def launched_rank() -> int:
-    """This process's rank as its launcher told it, 0 without one; known before the ranks have met."""
+    """This process's rank by the launcher's variables, 0 without a launcher; known before the ranks have met."""
     names = ("RANK", *MPI_RANK_VARIABLES)
     return next((int(os.environ[name]) for name in names if name in os.environ), 0)
 
 
 @contextlib.contextmanager
 def join_world(device: str | None = None, port: int = 0) -> Iterator[World]:
-    """Meet the other ranks, yield this process's World, and part again.
+    """Meet the other ranks, yield this process's World, and leave them at the end.
 
-    `device` is cpu, cuda or None (cuda where there is one). Raises LaunchError. A StartError leaves the block on every
-    rank; any other error in it ends all ranks with exit code 1, after its traceback.
+    `device` is cpu, cuda or None (cuda where there is one). Raises LaunchError. StartError and RunEnded pass through, as
+    all ranks raise them together. Any other error in the block ends all ranks with exit code 1, after its traceback.
     """
     if "TORCHELASTIC_RUN_ID" in os.environ:
         context = _torchrun_world(device)
@@ -137,13 +138,13 @@ def join_world(device: str | None = None, port: int = 0) -> Iterator[World]:
     with context as world:
         if "OMP_NUM_THREADS" not in os.environ:
             torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // world.local_size))
-        with _telling_errors(world):
+        with _errors_on_screen(world):
             yield world
 
 
 @contextlib.contextmanager
-def _telling_errors(world: World) -> Iterator[None]:
-    """One line on the screen that all ranks share, before tracebacks and what the launcher says when it ends the others."""
+def _errors_on_screen(world: World) -> Iterator[None]:
+    """Print one line for an error, before its traceback: the launcher prints much more when it ends the other ranks."""
     try:
         yield
     except (StartError, RunEnded):
@@ -185,18 +186,18 @@ def _mpi_world(device: str | None, port: int) -> Iterator[World]:
         if comm.size > 1:
             traceback.print_exc()
             sys.stderr.flush()
-            time.sleep(1)  # what mpiexec has not read of a rank's output by then is lost
-            comm.Abort(1)  # the other ranks would wait for this one in their next collective for ever
+            time.sleep(1)  # Abort loses the output that mpiexec has not read yet
+            comm.Abort(1)  # without it the other ranks wait for this one for ever
         raise
     finally:
         _part()
 
 
 def _part() -> None:
-    """Leave the group, and end its threads: one that wants the interpreter while it shuts down aborts the process."""
+    """Leave the group and end its threads; a thread that still runs when the interpreter ends aborts the process."""
     if dist.is_initialized():
         dist.destroy_process_group()
-    gc.collect()  # DistributedDataParallel's reference cycles hold the group
+    gc.collect()  # the group lives on in reference cycles of DistributedDataParallel
 
 
 def _check_alone() -> None:
@@ -208,9 +209,9 @@ def _check_alone() -> None:
 
 def _check_size(mpi_size: int) -> None:
     for name in MPI_SIZE_VARIABLES:
-        told = os.environ.get(name)
-        if told is not None and int(told) != mpi_size:
-            raise LaunchError(f"the launcher started {told} ranks ({name}) but the MPI library that mpi4py loaded sees "
+        started = os.environ.get(name)
+        if started is not None and int(started) != mpi_size:
+            raise LaunchError(f"the launcher started {started} ranks ({name}) but the MPI library that mpi4py loaded sees "
                               f"{mpi_size}: use the mpiexec that belongs to that library, or srun --mpi=pmix or pmi2")
 
 

@@ -11,17 +11,27 @@ from vdvae.ranks.distributed import World
 
 def seed_noise(seed: int, world: World) -> None:
     """Start this rank's own stream of noise on CPU and GPU; no two ranks share one."""
-    torch.manual_seed(_stream(seed, world.rank))
+    stream = np.random.SeedSequence([seed, world.rank]).generate_state(1, np.uint64)[0] >> np.uint64(1)
+    torch.manual_seed(int(stream))
 
 
 @contextlib.contextmanager
 def own_noise(seed: int, world: World) -> Iterator[None]:
-    """Inside, noise depends on `seed` and the rank alone; afterwards the random state is what it was before."""
+    """In the block, noise depends on `seed` and the rank alone; after it the random state is as it was before."""
     devices = [world.device] if world.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
         seed_noise(seed, world)
         yield
 
 
-def _stream(seed: int, rank: int) -> int:
-    return int(np.random.SeedSequence([seed, rank]).generate_state(1, np.uint64)[0] >> np.uint64(1))
+def noise_state(world: World) -> list:
+    """The state of this rank's random generators: that of the CPU, and that of its GPU if it has one."""
+    cuda = [torch.cuda.get_rng_state(world.device)] if world.device.type == "cuda" else []
+    return [torch.get_rng_state(), *cuda]
+
+
+def restore_noise(states: list, world: World) -> None:
+    """Set this rank's random generators to a noise_state."""
+    torch.set_rng_state(states[0])
+    if world.device.type == "cuda":
+        torch.cuda.set_rng_state(states[1], world.device)

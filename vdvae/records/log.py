@@ -1,14 +1,14 @@
 """The files a run writes about itself: log.jsonl and log.txt for figures, events.jsonl for what went wrong."""
 
-import errno
 import json
-import os
 import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tqdm import tqdm
+
+from vdvae.records.jsonl import append_whole
 
 if TYPE_CHECKING:
     from vdvae.records.tensorboard import TensorBoard
@@ -21,14 +21,13 @@ class RunLogger:
     """Appends JSON lines to a run folder and prints them, on the main rank; does nothing on the others.
 
     The keys of the lines are those of the original code, with NaN and Infinity as Python's json writes them. What is
-    printed leaves out hyper-parameters, lists and zeros; log.txt has everything. `board` gets the same.
+    printed leaves out hyper-parameters, lists and zeros; log.txt has everything. `board` gets the same records.
 
-    A line that cannot be written, on a full disk, is left out whole and counted in `lost`; the first one is told.
+    A line for which the disk has no room is left out whole and counted in `lost`; the first one is reported on stderr.
     """
 
-    def __init__(self, folder: Path, is_main: bool = True):
-        self.folder, self.is_main = folder, is_main
-        self.board: "TensorBoard | None" = None
+    def __init__(self, folder: Path, is_main: bool = True, board: "TensorBoard | None" = None):
+        self.folder, self.is_main, self.board = folder, is_main, board
         self.lost = 0
 
     def __call__(self, message: str | None = None, **record) -> None:
@@ -45,7 +44,7 @@ class RunLogger:
             tqdm.write(message or _as_text(shown))
 
     def sheet(self, path: Path, step: int) -> None:
-        """Tell of a sample sheet that was written."""
+        """Write where a sample sheet is, and give it to the board."""
         self(f"samples: {path}")
         if self.board:
             self.board.sheet(path, step)
@@ -62,18 +61,6 @@ class RunLogger:
             if not self.lost:
                 print(f"error: a line of {name} could not be written, training goes on: {error}", file=sys.stderr)
             self.lost += 1
-
-
-def append_whole(path: Path, content: bytes) -> None:
-    """Append all of `content`, or raise OSError with the file as it was."""
-    with open(path, "ab", buffering=0) as file:
-        size = file.tell()
-        try:
-            if file.write(content) != len(content):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
-        except OSError:
-            file.truncate(size)
-            raise
 
 
 def _as_text(line: dict) -> str:

@@ -5,19 +5,26 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 
-from vdvae.records.events import NAN_REASONS, REASONS
+from vdvae.records.step_report import NAN_REASONS, REASONS
 
-COUNT_NAMES = ("skipped_updates", "nan_updates", *REASONS)
-TOTAL_KEYS = {name: f"total_{name}" if name.endswith("updates") else f"total_{name}s" for name in COUNT_NAMES}
+TOTAL_KEYS = {  # what is counted -> the key of its cumulative count in a train line
+    "skipped_updates": "total_skipped_updates",
+    "nan_updates": "total_nan_updates",
+    "rate_nan": "total_rate_nans",
+    "distortion_nan": "total_distortion_nans",
+    "grad_nan": "total_grad_nans",
+    "high_grad": "total_high_grads",
+}
+COUNT_NAMES = tuple(TOTAL_KEYS)
 
-Counts = dict[str, int | None]  # updates by COUNT_NAMES; None where the log cannot tell
+Counts = dict[str, int | None]  # updates by COUNT_NAMES; None where the log does not say
 
 
 @dataclass(frozen=True)
 class Window:
-    """What one train_loss line tells about the updates since the line before it; losses in nats per dimension.
+    """One train_loss line's figures on the updates since the line before it; losses in nats per dimension.
 
-    `loss` is not finite if one update's was not, `finite_loss` averages the finite ones, `grad_norm` is the largest.
+    `loss` is not finite if one update's loss was not. `finite_loss` is the mean of the finite ones, `grad_norm` the largest.
     """
 
     step: int
@@ -30,13 +37,13 @@ class Window:
 def own_windows(train: list[dict]) -> tuple[list[Window], list[str]]:
     """Disjoint windows of this project's train_loss lines, and notes; the counts sum to the last line's `total_*`.
 
-    Lines without `total_*` (a run that the original code began) are left out. Where a run went back to a checkpoint and
-    totals fall, earlier ones are lowered to what the later lines say.
+    Lines without `total_*` (a run that the original code began) are left out. Where a run went back to a checkpoint, the
+    totals of earlier lines are lowered to those of later lines.
     """
     counted = [line for line in train if "total_skipped_updates" in line]
     lines = _one_per_step(counted, lambda earlier, later: later)
     totals = [{name: line[key] for name, key in TOTAL_KEYS.items()} for line in lines]
-    notes = _foreign_note(train) + _went_back_note(counted)
+    notes = _notes_on_own(train, counted)
     for earlier, later in reversed(list(pairwise(totals))):
         earlier.update({name: min(earlier[name], later[name]) for name in COUNT_NAMES})
     neighbours = pairwise([dict.fromkeys(COUNT_NAMES, 0), *totals])
@@ -45,7 +52,7 @@ def own_windows(train: list[dict]) -> tuple[list[Window], list[str]]:
 
 
 def original_windows(train: list[dict], iters_per_print: int) -> tuple[list[Window], list[str]]:
-    """Disjoint windows of the original code's train_loss lines, and notes on what they cannot tell.
+    """Disjoint windows of the original code's train_loss lines, and notes on what the lines do not say.
 
     Each of its lines covers the last `iters_per_print` updates, so only those at a multiple of it are taken, and of
     several at one step the one that counts most skipped updates. Raises ValueError for an iters_per_print below 1.
@@ -66,15 +73,15 @@ def original_windows(train: list[dict], iters_per_print: int) -> tuple[list[Wind
 
 
 def sum_counts(windows: list[Window]) -> Counts:
-    """The windows' counts added up, None for what no window tells."""
+    """The windows' counts added up; None where a window does not say, or there is none."""
     columns = {name: [window.counts[name] for window in windows] for name in COUNT_NAMES}
     return {name: None if None in column or not column else sum(column) for name, column in columns.items()}
 
 
 def event_counts(events: list[dict]) -> Counts:
-    """Distinct updates (steps) in events.jsonl, whatever the number of ranks and reasons that each one has.
+    """Updates (steps) in events.jsonl; an update with several reasons, or on several ranks, counts once.
 
-    Patched checkouts of the original mark with `"skipped": false` what they applied in spite of its reason.
+    A patched checkout of the original marks with `"skipped": false` an update that it applied in spite of the event.
     """
     steps = {reason: {event["step"] for event in events if event["reason"] == reason} for reason in REASONS}
     nan_steps = set().union(*(steps[reason] for reason in NAN_REASONS))
@@ -99,7 +106,7 @@ def disagreements(windows: list[Window], events: list[dict]) -> list[str]:
 
 
 def _one_per_step(lines: list[dict], pick: Callable[[dict, dict], dict]) -> list[dict]:
-    """Lines in ascending steps: a continued run's lines replace those that it had gone past, `pick` settles ties."""
+    """Lines in ascending steps: a resumed run's lines replace those that it made again; `pick` chooses at equal steps."""
     kept = []
     for line in lines:
         while kept and kept[-1]["step"] > line["step"]:
@@ -116,18 +123,18 @@ def _window(line: dict, counts: Counts) -> Window:
 
 def _original_counts(line: dict) -> Counts:
     # Rounding to 4 digits takes float32 noise off sums of 1/ranks before rounding up.
-    nans = {reason: math.ceil(round(line[f"{reason}s"], 4)) for reason in ("rate_nan", "distortion_nan")}
-    nan_updates, skipped = max(nans.values()), math.ceil(round(line["skipped_updates"], 4))
-    high = skipped - nan_updates
-    return {"skipped_updates": skipped, "nan_updates": nan_updates, **nans, "grad_nan": None, "high_grad": high}
+    skipped, rate_nan, distortion_nan = (
+        math.ceil(round(line[key], 4)) for key in ("skipped_updates", "rate_nans", "distortion_nans"))
+    nan_updates = max(rate_nan, distortion_nan)
+    return {"skipped_updates": skipped, "nan_updates": nan_updates, "rate_nan": rate_nan,
+            "distortion_nan": distortion_nan, "grad_nan": None, "high_grad": skipped - nan_updates}
 
 
-def _foreign_note(train: list[dict]) -> list[str]:
-    foreign = sum("total_skipped_updates" not in line for line in train)
-    return [f"{foreign} train_loss lines without total counts (the original code's) are left out"] if foreign else []
-
-
-def _went_back_note(lines: list[dict]) -> list[str]:
-    backs = [now["step"] for before, now in pairwise(lines) if now["step"] <= before["step"]]
-    return [f"the run went back and on from an earlier point at step {', '.join(map(str, backs))}: what it had logged "
-            "past that does not count, though events.jsonl keeps it"] if backs else []
+def _notes_on_own(train: list[dict], counted: list[dict]) -> list[str]:
+    foreign = len(train) - len(counted)
+    notes = [f"{foreign} train_loss lines without total counts (the original code's) are left out"] if foreign else []
+    backs = [now["step"] for before, now in pairwise(counted) if now["step"] <= before["step"]]
+    if backs:
+        notes.append(f"the run went back and went on from an earlier point at step {', '.join(map(str, backs))}: lines that it had "
+                     "logged before for later steps do not count, though events.jsonl keeps their events")
+    return notes

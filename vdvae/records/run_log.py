@@ -1,16 +1,22 @@
 """Read a training run's log.jsonl and events.jsonl, this project's or the original VDVAE code's."""
 
-import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from vdvae.records.events import REASONS
+from vdvae.records.jsonl import read_lines
+from vdvae.records.log import EVENTS_FILE, LOG_FILE
 from vdvae.records.run_counts import (
     TOTAL_KEYS, Counts, Window, disagreements, event_counts, original_windows, own_windows, sum_counts,
 )
+from vdvae.records.step_report import REASONS
+from vdvae.settings.block_strings import parse_decoder_blocks
+from vdvae.settings.table import Effect, settings_that_change
+
+# The settings that `parameterization` puts into words.
+LABELLED = ("sigma_param", "posterior_sigma_param", "prior_sigma_param", "prior_const1", "posterior", "spectral_reg")
 
 _NEEDS = {
     "hparam": (),
@@ -34,7 +40,7 @@ class FinalLoss(NamedTuple):
 
 @dataclass(frozen=True)
 class RunLog:
-    """One run as its log tells it.
+    """One run, read from its log.
 
     `train`, `evals`, `tests` and `events` are the lines as written. `windows` are disjoint and leave out the train
     lines of an attempt that a continued run took again. `counts` are whole-run figures up to the last window.
@@ -53,34 +59,14 @@ class RunLog:
     notes: list[str]
 
     @property
-    def is_original(self) -> bool:
-        """Whether the original VDVAE code wrote the log: its hyper-parameters have no sigma_param."""
-        return _is_original(self.hparams)
-
-    @property
     def seed(self) -> int | None:
         """The run's seed, None if it was not logged."""
         return self.hparams.get("seed")
 
     @property
     def parameterization(self) -> str:
-        """`explin`, `explin/prior_const1`, `posterior explin, prior exp`, ...; `original` for the original's logs.
-
-        `unknown` for a log without hyper-parameters.
-        """
-        if not self.hparams:
-            return "unknown"
-        if self.is_original:
-            return "original"
-        posterior = self.hparams.get("posterior_sigma_param") or self.hparams["sigma_param"]
-        prior = self.hparams.get("prior_sigma_param") or self.hparams["sigma_param"]
-        if self.hparams.get("prior_const1"):
-            label = f"{posterior}/prior_const1"
-        else:
-            label = posterior if posterior == prior else f"posterior {posterior}, prior {prior}"
-        label += "/residual" if self.hparams.get("posterior") == "residual" else ""
-        penalty = self.hparams.get("spectral_reg")
-        return f"{label}/spectral{penalty:g}" if penalty else label
+        """The label of the run's hyper-parameters."""
+        return parameterization(self.hparams)
 
     @property
     def skipped_updates(self) -> int | None:
@@ -104,6 +90,14 @@ class RunLog:
         return [rate / math.log(2) for rate in lines[-1]["rate_per_block"]] if lines else None
 
     @property
+    def decoder_resolutions(self) -> list[int]:
+        """Resolution of each decoder block, in order; empty if the log has no block string that can be read."""
+        try:
+            return [block.resolution for block in parse_decoder_blocks(self.hparams.get("dec_blocks") or "")]
+        except ValueError:
+            return []
+
+    @property
     def final_nelbo(self) -> FinalLoss:
         """The last test loss, else the last validation loss, else the last train line's mean over finite updates.
 
@@ -117,6 +111,26 @@ class RunLog:
         return FinalLoss(math.nan, "none")
 
 
+def parameterization(hparams: dict) -> str:
+    """`explin`, `explin/prior_const1`, `posterior explin, prior exp`, ...: a label made of the settings in LABELLED.
+
+    `original` for the original's logs, `unknown` for a log without hyper-parameters.
+    """
+    if not hparams:
+        return "unknown"
+    if _is_original(hparams):
+        return "original"
+    posterior = hparams.get("posterior_sigma_param") or hparams["sigma_param"]
+    prior = hparams.get("prior_sigma_param") or hparams["sigma_param"]
+    if hparams.get("prior_const1"):
+        label = f"{posterior}/prior_const1"
+    else:
+        label = posterior if posterior == prior else f"posterior {posterior}, prior {prior}"
+    label += "/residual" if hparams.get("posterior") == "residual" else ""
+    penalty = hparams.get("spectral_reg")
+    return f"{label}/spectral{penalty:g}" if penalty else label
+
+
 def read_run(path: str | Path) -> RunLog:
     """Read a run folder (`save_dir/desc`) or one .jsonl log; events.jsonl is looked for beside the log.
 
@@ -124,13 +138,15 @@ def read_run(path: str | Path) -> RunLog:
     JSON or lacks what its type needs. A last line cut off in mid-write is left out, and a note says so.
     """
     log = _find_log(Path(path))
-    records, notes = _read_jsonl(log, _check_record)
+    records, notes = _read_checked(log, _check_record)
     of_type = {kind: [record for record in records if record.get("type") == kind] for kind in _NEEDS}
     if not any(of_type.values()):
         raise ValueError(f"{log} is not a run's log: it has no line of type {', '.join(_NEEDS)}")
     hparams, hparam_notes = _training_hparams(records)
     train, evals, tests = of_type["train_loss"], of_type["eval_loss"], of_type["test_loss"]
-    events, event_notes = (None, []) if _is_original(hparams) else _read_events(log.with_name("events.jsonl"))
+    events, event_notes = None, []  # a run makes the file at its first event
+    if not _is_original(hparams) and (event_file := log.with_name(EVENTS_FILE)).is_file():
+        events, event_notes = _read_checked(event_file, _check_event)
     windows, counts, count_notes = _count(train, hparams, events)
     steps = [record["step"] for record in records if record.get("type") in _NEEDS and "step" in record]
     last_step = steps[-1] if steps else None
@@ -146,7 +162,7 @@ def _training_hparams(records: list[dict]) -> tuple[dict, list[str]]:
     end = len(kinds) - kinds[::-1].index("train_loss") if "train_loss" in kinds else len(kinds)
     before, after = ({record["key"]: record["value"] for record in part if record.get("type") == "hparam"}
                      for part in (records[:end], records[end:]))
-    differing = [f"{name} {after[name]!r} instead of {before[name]!r}" for name in ("sigma_param", "prior_const1", "posterior")
+    differing = [f"{name} {after[name]!r} instead of {before[name]!r}" for name in settings_that_change(Effect.MODEL)
                  if name in after and name in before and after[name] != before[name]]
     return before, [f"the test after the training had {', '.join(differing)}"] if differing else []
 
@@ -166,11 +182,6 @@ def _count(train: list[dict], hparams: dict, events: list[dict] | None) -> tuple
     return windows, counts, notes + disagreements(windows, events)
 
 
-def _read_events(file: Path) -> tuple[list[dict] | None, list[str]]:
-    """Events and notes; None without the file, which a run makes at its first event."""
-    return _read_jsonl(file, _check_event) if file.is_file() else (None, [])
-
-
 def _stale_test_note(records: list[dict]) -> list[str]:
     kinds = [record.get("type") for record in records]
     if "test_loss" in kinds and "train_loss" in kinds[len(kinds) - kinds[::-1].index("test_loss"):]:
@@ -179,33 +190,26 @@ def _stale_test_note(records: list[dict]) -> list[str]:
 
 
 def _is_original(hparams: dict) -> bool:
+    """Whether the original VDVAE code wrote the log: its hyper-parameters have no sigma_param."""
     return bool(hparams) and "sigma_param" not in hparams
 
 
 def _find_log(path: Path) -> Path:
     if path.is_file() and path.suffix != ".jsonl":
         raise ValueError(f"{path} is neither a run folder nor a .jsonl file")
-    log = path / "log.jsonl" if path.is_dir() else path
+    log = path / LOG_FILE if path.is_dir() else path
     if not log.is_file():
         raise FileNotFoundError(f"{log} does not exist; a run folder (save_dir/desc) holds log.jsonl and events.jsonl")
     return log
 
 
-def _read_jsonl(file: Path, check: Callable[[dict, str], None]) -> tuple[list[dict], list[str]]:
+def _read_checked(file: Path, check: Callable[[dict, str], None]) -> tuple[list[dict], list[str]]:
     """Every record of a JSON-lines file, checked, and a note if the last line was cut off."""
-    records, notes = [], []
-    with file.open("rb") as lines:
-        for number, line in enumerate(lines, start=1):
-            try:
-                record = json.loads(line.decode())
-            except ValueError as error:
-                if line.endswith(b"\n"):
-                    raise ValueError(f"{file}, line {number}: not JSON: {line[:60]!r}") from error
-                notes.append(f"{file.name}: the last line ({number}) was cut off in mid-write and is left out")
-                continue
-            check(record, f"{file}, line {number}")
-            records.append(record)
-    return records, notes
+    records, is_cut_off = read_lines(file)
+    for number, record in enumerate(records, start=1):
+        check(record, f"{file}, line {number}")
+    note = f"{file.name}: the last line ({len(records) + 1}) was cut off in mid-write and is left out"
+    return records, [note] if is_cut_off else []
 
 
 def _check_record(record: object, where: str) -> None:

@@ -16,9 +16,9 @@ def check_tensorboard() -> None:
 
 
 class TensorBoard:
-    """Writes into run_folder/tensorboard what a run logs from update `first_step` on.
+    """Writes a run's log lines from update `first_step` on into run_folder/tensorboard.
 
-    What an earlier part of the run had written from that step on, which --resume takes again, is hidden.
+    Earlier records from that step on are hidden: --resume makes those updates again.
     """
 
     def __init__(self, run_folder: Path, first_step: int):

@@ -1,17 +1,20 @@
 """The figures between two train lines of the log, and the counters over the whole run."""
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 
-from vdvae.records.events import REASONS
-from vdvae.step.step_report import StepReport
+from vdvae.records.run_counts import TOTAL_KEYS
+from vdvae.records.step_report import StepReport
 
 LN2 = math.log(2)
 
 
 @dataclass
 class Counters:
-    """Updates since the run began, by what happened to them; integers, one count an update whatever the ranks."""
+    """Updates since the run began, by what happened to them; on several ranks, too, each update counts once.
+
+    The fields are in the order of TOTAL_KEYS.
+    """
 
     skipped_updates: int = 0
     nan_updates: int = 0
@@ -20,26 +23,44 @@ class Counters:
     grad_nans: int = 0
     high_grads: int = 0
 
+    @classmethod
+    def of_line(cls, line: dict) -> "Counters":
+        """The counters at a train line of the log; 0 for a total that the line lacks."""
+        return cls(*(int(line.get(key, 0)) for key in TOTAL_KEYS.values()))
+
     def add(self, report: StepReport) -> None:
         """Count one update."""
         self.skipped_updates += report.skipped
         self.nan_updates += report.has_nan
-        for reason in report.reasons:
-            name = f"{reason}s"
-            setattr(self, name, getattr(self, name) + 1)
+        self.rate_nans += "rate_nan" in report.reasons
+        self.distortion_nans += "distortion_nan" in report.reasons
+        self.grad_nans += "grad_nan" in report.reasons
+        self.high_grads += "high_grad" in report.reasons
 
     def totals(self) -> dict[str, int]:
-        """Names of the log's cumulative counters to values."""
-        return {f"total_{name}": count for name, count in asdict(self).items()}
+        """The keys and values of the cumulative counters in a train line."""
+        return dict(zip(TOTAL_KEYS.values(), astuple(self), strict=True))
 
 
 class TrainWindow:
-    """Reports since the last train line."""
+    """The updates since the last train line."""
 
     def __init__(self):
         self.reports: list[StepReport] = []
         self.seconds: list[float] = []
         self.waits: list[float] = []
+
+    @classmethod
+    def from_dict(cls, saved: dict) -> "TrainWindow":
+        """The window whose `as_dict` is `saved`."""
+        window = cls()
+        window.reports = [StepReport(**report) for report in saved["reports"]]
+        window.seconds, window.waits = saved["seconds"], saved["waits"]
+        return window
+
+    def as_dict(self) -> dict:
+        """Everything in the window, as a saved state keeps it."""
+        return {"reports": [asdict(report) for report in self.reports], "seconds": self.seconds, "waits": self.waits}
 
     def add(self, report: StepReport, seconds: float, waited: float) -> None:
         """Take in one update that took `seconds`, of which it `waited` for its batch."""
@@ -48,9 +69,9 @@ class TrainWindow:
         self.waits.append(waited)
 
     def summary(self) -> dict:
-        """Keys of a train line: means of the losses, counts, the largest finite gradient norm; then the window is empty.
+        """A train line's keys: means of the losses, counts, the largest finite gradient norm; empties the window.
 
-        With spectral_reg also the last `spectral_norms`.
+        With spectral_reg there is also `spectral_norms`, that of the last update.
         """
         counts = Counters()
         for report in self.reports:
@@ -65,7 +86,8 @@ class TrainWindow:
             "distortion": _mean([report.mean("distortion") for report in self.reports]),
             "rate": _mean([report.mean("rate") for report in self.reports]),
             "grad_norm": max(norms, default=0.0),
-            **{name: getattr(counts, name) for name in (*(f"{reason}s" for reason in REASONS), "skipped_updates")},
+            "rate_nans": counts.rate_nans, "distortion_nans": counts.distortion_nans,
+            "grad_nans": counts.grad_nans, "high_grads": counts.high_grads, "skipped_updates": counts.skipped_updates,
             "iter_time": _mean(self.seconds), "data_time": _mean(self.waits),
             **({} if last.spectral_norms is None else {"spectral_norms": last.spectral_norms}),
         }

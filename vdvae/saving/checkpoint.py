@@ -1,18 +1,17 @@
 """The original's four files: weights, averaged weights, optimizer, log; written whole or not at all."""
 
-import json
-import os
 import pickle
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from torch import nn
 
+from vdvae.data.files import written_whole
+from vdvae.records.jsonl import read_lines
 from vdvae.records.log import LOG_FILE
-from vdvae.step.optimizer import load_optimizer_file, optimizer_file
 from vdvae.records.train_window import Counters
+from vdvae.step.optimizer import load_optimizer_file, optimizer_file
 
 
 class CheckpointError(ValueError):
@@ -24,27 +23,16 @@ def save_checkpoint(prefix: Path, vae: nn.Module, average: nn.Module, optimizer:
 
     Raises OSError when one cannot be written; the older one stays.
     """
-    _write(f"{prefix}-model.th", lambda path: save_tensors(vae.state_dict(), path))
-    _write(f"{prefix}-model-ema.th", lambda path: save_tensors(average.state_dict(), path))
-    _write(f"{prefix}-opt.th", lambda path: save_tensors(optimizer_file(optimizer), path))
-    _write(f"{prefix}-log.jsonl", lambda path: shutil.copyfile(prefix.parent / LOG_FILE, path))
-
-
-def _write(path: str, write: Callable[[Path], object]) -> None:
-    """Write beside `path`, flush to disk, then rename: a reader finds the old file or the new one, whole."""
-    partial = Path(f"{path}.partial")
-    try:
-        write(partial)
-        with open(partial, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
+    files = {"model.th": vae.state_dict(), "model-ema.th": average.state_dict(), "opt.th": optimizer_file(optimizer)}
+    for name, content in files.items():
+        with written_whole(Path(f"{prefix}-{name}")) as partial:
+            save_tensors(content, partial)
+    with written_whole(Path(f"{prefix}-log.jsonl")) as partial:
+        shutil.copyfile(prefix.parent / LOG_FILE, partial)
 
 
 def save_tensors(content: dict, path: Path) -> None:
-    """torch.save, whose error on a full disk is a RuntimeError: OSError, as of any other file that cannot be written."""
+    """torch.save, but on a full disk it raises OSError, not RuntimeError."""
     try:
         torch.save(content, path)
     except RuntimeError as error:
@@ -69,31 +57,31 @@ def restore_weights(model: nn.Module, path: str) -> None:
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, path: str) -> None:
     """Load the optimizer's moments and step, written by PyTorch's AdamW or by apex's FusedAdam."""
+    saved = _load(path)
     try:
-        load_optimizer_file(optimizer, _load(path))
+        load_optimizer_file(optimizer, saved)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise error if isinstance(error, CheckpointError) else CheckpointError(f"{path}: {error}") from error
+        raise CheckpointError(f"{path}: {error}") from error
 
 
 def restore_log(path: str) -> tuple[int, int, Counters]:
     """Number of updates and epoch at a log's last train line (this project's or the original's), and its counters.
 
-    Our lines give the index of the last update and cumulative counters. The original's last line, written as it saves,
-    gives the number of updates itself, and no such counters: they start at 0.
+    Our lines give the index of the last update and cumulative counters. The original writes its last line when it saves;
+    the line gives the number of updates itself, and has no such counters, so they start at 0.
     """
+    try:
+        records, _ = read_lines(_existing(path))
+    except ValueError as error:
+        raise CheckpointError(str(error)) from error
     last = {}
-    for number, line in enumerate(_existing(path).read_bytes().splitlines(), start=1):
-        try:
-            record = json.loads(line.decode())
-        except ValueError as error:
-            raise CheckpointError(f"{path}: line {number} is not JSON: {error}") from error
+    for record in records:
         if record.get("type") == "train_loss" and record["step"] >= last.get("step", 0):
             last = record
     if not last:
         raise CheckpointError(f"{path}: no train_loss line to go on from")
     is_ours = "total_skipped_updates" in last
-    counters = Counters(**{name: int(last.get(f"total_{name}", 0)) for name in Counters.__dataclass_fields__})
-    return last["step"] + is_ours, last["epoch"], counters
+    return last["step"] + is_ours, last["epoch"], Counters.of_line(last)
 
 
 def _load(path: str):

@@ -1,14 +1,14 @@
-"""The full state of a run, for going on to the bit: one folder a checkpoint, whole or not there, the last two kept."""
+"""Folders with everything that the next update depends on, from which a run goes on to the bit; the last two are kept."""
 
 import hashlib
 import json
-import os
 import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
 
+from vdvae.data.files import written_whole
 from vdvae.saving.checkpoint import CheckpointError, save_tensors
 
 FOLDER, KEPT, MANIFEST = "state", 2, "manifest.json"
@@ -17,7 +17,7 @@ _TENSORS, _POSITION = "tensors.pt", "position.json"
 
 @dataclass
 class Position:
-    """Where a run stands; with the tensors, all that the next update depends on."""
+    """Where a run is; this and the tensors are all that the next update depends on."""
 
     iteration: int  # updates so far
     epoch: int
@@ -33,25 +33,17 @@ class Position:
 
 
 def save_state(run_folder: Path, position: Position, tensors: dict) -> Path:
-    """Write run_folder/state/step-N: under another name first, flushed to disk, then renamed; older ones go.
+    """Write run_folder/state/step-N, whole or not at all, and remove all but the newest KEPT states.
 
-    Raises OSError when it cannot be written; what was there stays.
+    Raises OSError when it cannot be written; the states that are there stay.
     """
     final = run_folder / FOLDER / f"step-{position.iteration:010d}"
-    partial = final.with_name(final.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
+    with written_whole(final) as partial:
         partial.mkdir(parents=True)
         save_tensors(tensors, partial / _TENSORS)
         (partial / _POSITION).write_text(json.dumps(asdict(position)))
         manifest = {name: _fingerprint(partial / name) for name in (_TENSORS, _POSITION)}
         (partial / MANIFEST).write_text(json.dumps(manifest))
-        _flush(partial)
-        shutil.rmtree(final, ignore_errors=True)
-        os.replace(partial, final)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
     for old in saved_states(run_folder)[KEPT:]:
         shutil.rmtree(old)
     return final
@@ -63,42 +55,34 @@ def saved_states(run_folder: Path) -> list[Path]:
 
 
 def load_state_folder(run_folder: Path) -> tuple[Position, dict, list[str]]:
-    """Position and tensors of the newest undamaged checkpoint, and what is wrong with each newer one, in words.
+    """Position and tensors of the newest undamaged state, and a message on each newer one that is damaged.
 
     Raises FileNotFoundError when there is no checkpoint, CheckpointError when all of them are damaged.
     """
     damages = []
     for folder in saved_states(run_folder):
-        try:
-            _verify(folder)
+        damage = _damage(folder)
+        if damage is None:
             position = Position(**json.loads((folder / _POSITION).read_text()))
             return position, torch.load(folder / _TENSORS, map_location="cpu", weights_only=True), damages
-        except CheckpointError as error:
-            damages.append(str(error))
+        damages.append(damage)
     if damages:
         raise CheckpointError("no checkpoint is whole: " + "; ".join(damages))
     raise FileNotFoundError(f"nothing to go on from: {run_folder / FOLDER} holds no checkpoint")
 
 
-def _verify(folder: Path) -> None:
-    """Raises CheckpointError that names the first file that is not what the manifest says."""
+def _damage(folder: Path) -> str | None:
+    """A message that names the first file that differs from the manifest; None if all are whole."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text())
         for name in (_TENSORS, _POSITION):
             if _fingerprint(folder / name) != manifest[name]:
-                raise CheckpointError(f"{folder / name} is damaged: not the bytes that were saved")
+                return f"{folder / name} is damaged: not the bytes that were saved"
     except (OSError, ValueError, KeyError) as error:
-        damaged = error if isinstance(error, CheckpointError) else CheckpointError(f"{folder} is damaged: {error}")
-        raise damaged from error
+        return f"{folder} is damaged: {error}"
+    return None
 
 
 def _fingerprint(path: Path) -> dict:
     with open(path, "rb") as file:
         return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
-
-
-def _flush(folder: Path) -> None:
-    for path in (*folder.iterdir(), folder):
-        descriptor = os.open(path, os.O_RDONLY)
-        os.fsync(descriptor)
-        os.close(descriptor)

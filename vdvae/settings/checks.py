@@ -1,14 +1,11 @@
-"""What hyper-parameters are allowed, alone and together; hparams.py says what they are."""
+"""What values the settings may have, alone and together; table.py says what each setting is."""
 
 import difflib
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 from stable_params import parse_parameterization
 from vdvae.data.spec import DATASETS
-
-if TYPE_CHECKING:
-    from vdvae.settings.hparams import Hparams
+from vdvae.settings.table import SHEET_TEMPERATURES, Settings
 
 CHOICES = {
     "dataset": list(DATASETS),
@@ -32,7 +29,7 @@ def check_minimum(name: str, value: object, minimum: float | None) -> None:
         raise HparamsError(f"{name} is {value}, it must be at least {minimum}")
 
 
-def check_settings(hparams: "Hparams") -> None:
+def check_settings(hparams: Settings) -> None:
     """Raise HparamsError for the first value or combination that cannot be used."""
     _check_choices(hparams)
     _check_ranges(hparams)
@@ -47,7 +44,7 @@ def nearest(word: str, allowed: Iterable[str]) -> str:
     return f" (did you mean {close[0]}?)" if close else ""
 
 
-def _check_choices(hparams: "Hparams") -> None:
+def _check_choices(hparams: Settings) -> None:
     for name, allowed in CHOICES.items():
         value = getattr(hparams, name)
         if value not in allowed:
@@ -55,7 +52,7 @@ def _check_choices(hparams: "Hparams") -> None:
             raise HparamsError(f"{name} is {value!r}{nearest(value, filter(None, allowed))}; allowed: {words}")
 
 
-def _check_ranges(hparams: "Hparams") -> None:
+def _check_ranges(hparams: Settings) -> None:
     for name in ("adam_beta1", "adam_beta2", "ema_rate"):
         if getattr(hparams, name) >= 1:
             raise HparamsError(f"{name} is {getattr(hparams, name)}, it must be below 1")
@@ -63,11 +60,12 @@ def _check_ranges(hparams: "Hparams") -> None:
         raise HparamsError(f"skip_threshold is {hparams.skip_threshold}, it must be above 0, or -1 for no limit")
     if hparams.grad_clip == 0:
         raise HparamsError("grad_clip is 0, it must be above 0")
-    if hparams.num_temperatures_visualize > 4:
-        raise HparamsError(f"num_temperatures_visualize is {hparams.num_temperatures_visualize}, it must be at most 4")
+    if hparams.num_temperatures_visualize > len(SHEET_TEMPERATURES):
+        raise HparamsError(f"num_temperatures_visualize is {hparams.num_temperatures_visualize}, it must be at most "
+                           f"{len(SHEET_TEMPERATURES)}")
 
 
-def _check_starts(hparams: "Hparams") -> None:
+def _check_starts(hparams: Settings) -> None:
     restored = [name for name in vars(hparams) if name.startswith("restore_") and getattr(hparams, name)]
     if hparams.resume and (restored or hparams.test_eval):
         raise HparamsError(f"--resume restores everything: leave out --{(restored or ['test_eval'])[0]}")
@@ -77,7 +75,7 @@ def _check_starts(hparams: "Hparams") -> None:
         raise HparamsError(f"--importance_samples {hparams.importance_samples} belongs to --test_eval: give both")
 
 
-def _check_scales(hparams: "Hparams") -> None:
+def _check_scales(hparams: Settings) -> None:
     for name in ("sigma_param", "posterior_sigma_param", "prior_sigma_param"):
         if getattr(hparams, name) is not None:
             try:
@@ -89,7 +87,7 @@ def _check_scales(hparams: "Hparams") -> None:
                            "would do nothing: give one of the two")
 
 
-def _check_speed(hparams: "Hparams") -> None:
+def _check_speed(hparams: Settings) -> None:
     if hparams.n_batch % hparams.accumulate_steps:
         raise HparamsError(f"accumulate_steps is {hparams.accumulate_steps}, it must divide n_batch, which is {hparams.n_batch}")
     faster = {"precision": hparams.precision not in (None, "fp32"), "compile": hparams.compile,

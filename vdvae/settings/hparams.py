@@ -1,117 +1,43 @@
-"""Hyper-parameters: their defaults and meaning, the sets in hps/, the command line that overrides them."""
+"""Hyper-parameters: the table of settings with its checks, the sets in hps/, the command line that overrides them."""
 
 import argparse
 import tomllib
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from types import UnionType
 from typing import get_args
 
 from stable_params import Constant, Parameterization, parse_parameterization
+from vdvae.data.spec import DATASETS, DatasetSpec
 from vdvae.settings.architecture_checks import check_architecture
 from vdvae.settings.block_strings import Widths
-from vdvae.data.spec import DATASETS, DatasetSpec
 from vdvae.settings.checks import HparamsError, check_minimum, check_settings, nearest
+from vdvae.settings.table import Settings
 
 HPS_FOLDER = Path(__file__).resolve().parents[2] / "hps"
 
 
-def setting(default, meaning: str, minimum: float | None = None):
-    """A hyper-parameter's default, its meaning (shown by --help) and the smallest value it may take."""
-    return field(default=default, metadata={"meaning": meaning, "minimum": minimum})
-
-
 @dataclass(frozen=True)
-class Hparams:
-    """Every hyper-parameter of a run, checked; the flags of the command line have the same names."""
-
-    # The latents' scales
-    sigma_param: str = setting("vanilla", "scale of all latents: vanilla, exp, explin, upbounded1, bounded0.1_1, ...")
-    posterior_sigma_param: str | None = setting(None, "scale of the posteriors alone; none: sigma_param")
-    prior_sigma_param: str | None = setting(None, "scale of the priors alone; none: sigma_param")
-    prior_const1: bool = setting(False, "fix the scale of every prior to 1")
-    posterior: str = setting("absolute", "absolute, or residual: posteriors in units of their priors, as in NVAE")
-    # The model
-    enc_blocks: str | None = setting(None, "encoder blocks, for example 32x11,32d2,16x6; needed")
-    dec_blocks: str | None = setting(None, "decoder blocks, for example 1x1,4m1,4x2; needed")
-    width: int = setting(512, "channels of the features", 1)
-    custom_width_str: str = setting("", "channels at single resolutions, for example 512:32,256:64")
-    zdim: int = setting(16, "channels of each latent", 1)
-    bottleneck_multiple: float = setting(0.25, "middle channels of a block as a share of its width", 0)
-    no_bias_above: int = setting(64, "largest decoder resolution with a learned initial state", 0)
-    num_mixtures: int = setting(10, "logistics in the mixture of each pixel", 1)
-    # The data
-    dataset: str = setting("cifar10", f"one of {', '.join(DATASETS)}")
-    data_root: str = setting("./", "folder that holds the data set")
-    image_size: int | None = setting(None, "height and width of the images; none: the data set's", 1)
-    num_workers: int | None = setting(None, "loader processes of each rank; none: 2 for image files, and on a GPU for arrays above 2 GB", 0)
-    # Training
-    n_batch: int = setting(32, "images per rank and update", 1)
-    lr: float = setting(1.5e-4, "learning rate after the warm-up", 0)
-    warmup_iters: float = setting(0, "updates over which the learning rate rises linearly from 0", 0)
-    wd: float = setting(0.0, "decoupled weight decay", 0)
-    adam_beta1: float = setting(0.9, "AdamW's decay of the mean gradient", 0)
-    adam_beta2: float = setting(0.9, "AdamW's decay of the squared gradient", 0)
-    optimizer: str = setting("adamw", "adamw, or apex for NVIDIA apex's FusedAdam (the same update)")
-    spectral_reg: float = setting(0.0, "times the sum of the convolutions' largest singular values: added to the loss", 0)
-    ema_rate: float = setting(0.999, "decay of the averaged weights", 0)
-    max_consecutive_skips: int = setting(100, "stop a run that skips this many updates in a row; 0: never", 0)
-    grad_clip: float = setting(200.0, "largest global gradient norm of an update", 0)
-    skip_threshold: float = setting(400.0, "skip updates with a gradient norm not below this; -1: no limit", -1)
-    num_epochs: int = setting(10000, "passes over the training images", 0)
-    num_iters: int | None = setting(None, "stop after this many updates, skipped ones included; none: no limit", 0)
-    seed: int = setting(0, "seed of weights, noise and data order", 0)
-    device: str | None = setting(None, "cpu or cuda; none: cuda where there is one")
-    # Speed and memory; none of it changes what is computed beyond rounding and the order of the noise
-    precision: str | None = setting(None, "convolutions in fp32, tf32 or bf16; none: bf16 where the device has it, else fp32")
-    compile: bool = setting(False, "compile the blocks with torch.compile, once for each shape")
-    cuda_graphs: bool = setting(False, "record the update once as a CUDA graph and replay it; one rank")
-    checkpoint_blocks: bool = setting(False, "compute each block again in the backward pass: less memory, more time")
-    accumulate_steps: int = setting(1, "parts that a batch of n_batch is worked through in: less memory", 1)
-    compress_gradients: bool = setting(False, "send gradients between ranks in bf16")
-    plain: bool = setting(False, "all that makes training faster off, float32 throughout: what to compare with")
-    # Logs, evaluation, files
-    desc: str = setting("test", "name of the run: its folder inside save_dir")
-    save_dir: str = setting("./saved_models", "folder of all runs")
-    iters_per_print: int = setting(1000, "updates between train lines of the log", 1)
-    iters_per_images: int = setting(10000, "updates between sample sheets", 1)
-    iters_per_save: int = setting(10000, "updates between writes of latest-*", 1)
-    iters_per_ckpt: int = setting(25000, "updates between writes of iter-N-*", 1)
-    epochs_per_eval: int = setting(10, "epochs between evaluations on the validation images", 1)
-    num_images_visualize: int = setting(8, "columns of a sample sheet", 1)
-    num_variables_visualize: int = setting(6, "rows of partial reconstructions on a sample sheet", 0)
-    num_temperatures_visualize: int = setting(3, "rows of free samples on a sample sheet, 4 at most", 0)
-    tensorboard: bool = setting(False, "write figures and sample sheets for TensorBoard, too, into the run's folder")
-    port: int = setting(0, "port on which rank 0 meets the others under mpiexec; 0: a free one", 0)
-    # What to start from
-    restore_path: str | None = setting(None, "weights (…-model.th)")
-    restore_ema_path: str | None = setting(None, "averaged weights (…-model-ema.th); none: those of restore_path")
-    restore_optimizer_path: str | None = setting(None, "optimizer state (…-opt.th)")
-    resume: str | None = setting(None, "must: go on with the run in save_dir/desc; auto: or begin it; alone: must")
-    restore_log_path: str | None = setting(None, "log (…-log.jsonl): step, epoch and counters go on from it")
-    test_at_end: bool = setting(False, "score the averaged weights on the test images when training ends")
-    test_eval: bool = setting(False, "print the loss on the test images and stop")
-    importance_samples: int | None = setting(None, "with test_eval: the importance-weighted bound of so many draws", 1)
-    hps: str = setting("", "sets, comma-separated, later ones win: names from hps/ or paths of TOML files")
+class Hparams(Settings):
+    """The settings of a run, checked: each alone, and all together."""
 
     def __post_init__(self):
         for item in fields(self):
             check_minimum(item.name, getattr(self, item.name), item.metadata["minimum"])
         check_settings(self)
-        self._check_blocks_given()
-        if self.image_size is None:
-            object.__setattr__(self, "image_size", self._spec_size())
-        check_architecture(self.enc_blocks, self.dec_blocks, self.widths, self.image_size, self.bottleneck_multiple)
-
-    def _check_blocks_given(self) -> None:
         for name in ("enc_blocks", "dec_blocks"):
             if getattr(self, name) is None:
                 raise HparamsError(f"{name} is needed: give --{name}, or --hps with one of {', '.join(available_sets())}")
+        size = self.image_size or self.dataset_spec.image_size
+        if size is None:
+            raise HparamsError(f"dataset {self.dataset} has images of any size: give --image_size")
+        object.__setattr__(self, "image_size", size)
+        check_architecture(self.enc_blocks, self.dec_blocks, self.widths, size, self.bottleneck_multiple)
 
-    def _spec_size(self) -> int:
-        if self.dataset_spec.image_size is None:
-            raise HparamsError(f"dataset {self.dataset} has images of any size: say --image_size")
-        return self.dataset_spec.image_size
+    @property
+    def run_folder(self) -> Path:
+        """The folder of the run's files."""
+        return Path(self.save_dir) / self.desc
 
     @property
     def dataset_spec(self) -> DatasetSpec:
@@ -125,12 +51,12 @@ class Hparams:
 
     @property
     def posterior_scale(self) -> Parameterization:
-        """What turns the posteriors' raw outputs into scales."""
+        """The parameterization of the posteriors' scales."""
         return parse_parameterization(self.posterior_sigma_param or self.sigma_param)
 
     @property
     def prior_scale(self) -> Parameterization:
-        """What turns the priors' raw outputs into scales."""
+        """The parameterization of the priors' scales."""
         if self.prior_const1:
             return Constant(1.0)
         return parse_parameterization(self.prior_sigma_param or self.sigma_param)

@@ -1,4 +1,4 @@
-"""What makes training faster or smaller and leaves what it computes: settled for the device, put in place, told."""
+"""What makes training faster or smaller and changes only rounding: precision, memory layout, compiled parts."""
 
 import os
 import shutil
@@ -9,11 +9,14 @@ from importlib.util import find_spec
 
 import torch
 
-from vdvae.settings.hparams import Hparams
+from vdvae.model.vae import VAE
 from vdvae.settings.checks import HparamsError
+from vdvae.settings.hparams import Hparams
+
+SHAPES = 64  # blocks share their code, which is compiled once for each shape: the largest number of shapes
 
 
-def settled(hparams: Hparams, device: torch.device, ranks: int = 1) -> Hparams:
+def for_device(hparams: Hparams, device: torch.device, ranks: int = 1) -> Hparams:
     """The hyper-parameters with `precision` filled in as suits the device; raises HparamsError for what it cannot do."""
     on_cuda = device.type == "cuda"
     if hparams.precision == "tf32" and not on_cuda:
@@ -31,13 +34,13 @@ def settled(hparams: Hparams, device: torch.device, ranks: int = 1) -> Hparams:
 
 
 def allow_tf32(allowed: bool) -> None:
-    """Whether float32 products on a GPU may round to TF32; by PyTorch's own default those of convolutions do."""
+    """Set whether float32 products on a GPU may round to TF32; PyTorch's default lets convolutions do so."""
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = allowed
 
 
 @contextmanager
 def tf32_in_training(precision: str | None) -> Iterator[None]:
-    """Inside, TF32 if `precision` is tf32; afterwards float32 again, for optimizer, evaluation and samples."""
+    """Use TF32 in the block if `precision` is tf32; after it float32, for optimizer, evaluation and samples."""
     allow_tf32(precision == "tf32")
     try:
         yield
@@ -50,8 +53,8 @@ def memory_format(hparams: Hparams) -> torch.memory_format:
     return torch.channels_last if hparams.precision == "bf16" else torch.contiguous_format
 
 
-def described(hparams: Hparams) -> str:
-    """One line for the log: what is on."""
+def acceleration_line(hparams: Hparams) -> str:
+    """One line for the log that names what is on."""
     parts = [f"convolutions in {hparams.precision}"]
     parts += ["channels last"] if memory_format(hparams) == torch.channels_last else []
     switches = ("compile", "cuda_graphs", "checkpoint_blocks", "compress_gradients")
@@ -60,8 +63,21 @@ def described(hparams: Hparams) -> str:
     return "acceleration: " + ("plain, " if hparams.plain else "") + ", ".join(parts)
 
 
+def compile_parts(vae: VAE) -> None:
+    """Compile each block and the likelihood with torch.compile; names in the state dict and the noise for a seed stay.
+
+    The first forward and backward pass compiles: about a minute for each shape of block on a CPU.
+    """
+    torch._inductor.config.fallback_random = True  # the generator's own noise
+    torch._dynamo.config.recompile_limit = SHAPES
+    for block in (*vae.encoder.enc_blocks, *vae.decoder.dec_blocks):
+        block.compile(fullgraph=True, dynamic=False)
+    likelihood = vae.decoder.out_net
+    likelihood.nll = torch.compile(likelihood.nll, fullgraph=True, dynamic=False)
+
+
 def _check_compiler(device: torch.device) -> None:
-    """Raises HparamsError without what torch.compile makes its code with: Triton for a GPU, g++ or $CXX for a CPU."""
+    """Raise HparamsError if torch.compile lacks its compiler: Triton for a GPU, g++ or $CXX for a CPU."""
     compiler = os.environ.get("CXX", "g++")
     if device.type == "cuda" and find_spec("triton") is None:
         raise HparamsError("--compile needs the package triton on a GPU, and it is not there: install it, or leave "

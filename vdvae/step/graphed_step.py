@@ -3,36 +3,25 @@
 from collections.abc import Callable
 from copy import copy
 from dataclasses import is_dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from vdvae.step.train_step import StepResult, TrainStep
+from vdvae.step.step_result import StepResult
+from vdvae.step.train_step import TrainStep
 
 WARM_UP = 3  # updates before the recording: they make the optimizer's state and let libraries choose their kernels
 
 
-class Graph(Protocol):
-    """Work on a device that is recorded once and replayed; its tensors stay where they were in the recording."""
-
-    def warm_up(self, work: Callable[[], StepResult]) -> StepResult:
-        """Do the work once, where it will be recorded."""
-
-    def record(self, work: Callable[[], StepResult]) -> StepResult:
-        """Record the work without doing it; returns the tensors that each replay fills."""
-
-    def replay(self) -> None:
-        """Do the work on what the tensors hold now."""
-
-
 class CudaGraph:
-    """Graph by torch.cuda, on a stream of its own."""
+    """Work that is recorded once and replayed, on a stream of its own; its tensors stay where they were at the recording."""
 
     def __init__(self):
         self.stream, self.graph = torch.cuda.Stream(), torch.cuda.CUDAGraph()
 
     def warm_up(self, work: Callable[[], StepResult]) -> StepResult:
+        """Do the work once, on the stream that will record it."""
         self.stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(self.stream):
             result = work()
@@ -40,25 +29,28 @@ class CudaGraph:
         return result
 
     def record(self, work: Callable[[], StepResult]) -> StepResult:
-        # thread_local: the thread that pins the loader's batches may allocate meanwhile.
+        """Record the work without doing it; returns the tensors that each replay fills."""
+        # thread_local: another thread pins the loader's batches, and may allocate memory meanwhile.
         with torch.cuda.graph(self.graph, stream=self.stream, capture_error_mode="thread_local"):
             return work()
 
     def replay(self) -> None:
+        """Do the work on what the tensors hold now."""
         self.graph.replay()
 
 
 class GraphedStep:
     """A TrainStep that is recorded at its fourth update and replayed from then on, called in the same way.
 
-    Every update, the first ones too, reads batch, rate and stop from the same tensors, so that a run that was resumed
-    and warms up anew computes what an undisturbed one does. A replay overwrites what the one before left, and an update
-    is looked at one step late, so the results are copies.
+    Every update, the first ones too, reads batch, rate and stop from the same tensors, so that a resumed run, which warms
+    up again, computes what an undisturbed run does. A replay overwrites the results of the one before, which are read one
+    update late, so copies are returned.
     """
 
-    def __init__(self, step: TrainStep, make_graph: Callable[[], Graph]):
-        self.step, self.graph = step, make_graph()
-        self.updates = 0
+    def __init__(self, step: TrainStep, make_graph: Callable[[], CudaGraph]):
+        self.step, self.graph, self.updates = step, make_graph(), 0
+        self.inputs: list[Tensor] = []  # batch, rate and stop, from the first update on
+        self.result: StepResult | None = None  # what each replay fills, from the recording on
 
     def __call__(self, input: Tensor, target: Tensor, lr: float, stop: bool = False) -> StepResult:
         """As TrainStep. Raises ValueError for a batch of another shape than the first."""
@@ -94,7 +86,7 @@ def _copied(item: Any) -> Any:
         parts = map(_copied, item)
         return type(item)(*parts) if hasattr(item, "_fields") else tuple(parts)
     if is_dataclass(item):
-        same = copy(item)  # not replace, which would compute again what follows from the fields
+        same = copy(item)  # dataclasses.replace would call __init__, which computes
         vars(same).update({name: _copied(value) for name, value in vars(item).items()})
         return same
     return item

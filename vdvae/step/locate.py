@@ -1,12 +1,12 @@
 """Where an event started: which decoder block, at which resolution, and how extreme its Normals were there.
 
-Everything is read from tensors that the step leaves behind anyway, and only after an event.
+Only tensors that every update leaves are read, and only after an event.
 """
 
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -14,17 +14,18 @@ from torch import Tensor
 from stable_params import ResidualNormal
 from vdvae.model.decoder import Latent
 from vdvae.model.vae import Elbo
+from vdvae.step.step_result import StepResult
 
 
 @dataclass(frozen=True)
 class Origin:
     """The part of the model where an event started.
 
-    `origin` is encoder, decoder or likelihood; `block` and `resolution` name a decoder block. `quantity` is what gave it
-    away: the first of the block's tensors that is not finite, `gradient` for one that is not finite, `kl_gradient` for the
-    largest one. The extremes describe the block's Normals on this rank's batch: log sigmas in nats, location differences
-    between posterior and prior in units of the prior's sigma. They leave NaN entries out and keep infinities; NaN if
-    nothing is left.
+    `origin` is encoder, decoder or likelihood; `block` and `resolution` name a decoder block. `quantity` names the evidence:
+    the first of the block's tensors that is not finite, `gradient` for a gradient that is not finite, `kl_gradient` for
+    the largest gradient of a KL. The extremes are those of the block's Normals on this rank's batch: log sigmas in nats,
+    location differences between posterior and prior in units of the prior's sigma. NaN entries are left out, infinities
+    are not; an extreme is NaN if nothing is left.
     """
 
     origin: str
@@ -37,13 +38,19 @@ class Origin:
     posterior_log_sigma_max: float | None = None
     max_loc_diff_over_sigma: float | None = None
 
-    def as_dict(self) -> dict:
-        """Field names to values, as in a line of events.jsonl."""
-        return asdict(self)
+
+def locate(reason: str, result: StepResult, names: list[str]) -> Origin:
+    """Where an event with this reason started on this rank; `names` are those of the parameters, in order."""
+    elbo = worst_part(result.elbos)
+    if reason in ("rate_nan", "distortion_nan"):
+        return locate_loss(elbo)
+    if reason == "grad_nan":
+        return locate_nan_gradient(elbo, names, result.grad_norms)
+    return locate_high_gradient(elbo)
 
 
 def worst_part(elbos: Sequence[Elbo]) -> Elbo:
-    """The part of a batch that an event is put down to: the first whose loss is not finite, else that of largest loss."""
+    """The part of a batch that caused an event: the first whose loss is not finite, else the one with the largest loss."""
     losses = [elbo.negative_elbo.item() for elbo in elbos]
     return elbos[max(range(len(losses)), key=lambda i: losses[i] if math.isfinite(losses[i]) else math.inf)]
 
@@ -62,9 +69,9 @@ def locate_loss(elbo: Elbo) -> Origin:
 def locate_nan_gradient(elbo: Elbo, names: list[str], grad_norms: Tensor) -> Origin:
     """Where a gradient stopped being finite though the loss was, from each parameter's gradient norm `[P]`.
 
-    `names` are the parameters', in the same order. Gradients flow from the loss back to the encoder, so it is the last
-    part of the model, in forward order, that has one that is not finite. If each is finite and just the sum of their
-    squares overflows, it is a high gradient like others.
+    `names` are the parameters' names, in the same order. Gradients flow from the loss back to the encoder, so it started in
+    the last part of the model, in forward order, with a norm that is not finite. If every norm is finite and only the sum
+    of their squares overflows, the event is treated as a high gradient.
     """
     parts = [_part_of(name) for name, norm in zip(names, grad_norms.tolist(), strict=True) if not math.isfinite(norm)]
     if not parts:

@@ -35,7 +35,7 @@ def make_optimizer(hparams: Hparams, parameters: Iterable[Tensor]) -> torch.opti
 def step_unless(optimizer: torch.optim.Optimizer, skip: Tensor, lr: float | Tensor) -> None:
     """One update at rate `lr`; where `skip` (bool scalar on the device) holds, nothing changes.
 
-    AdamW reads `skip` on the device. apex's FusedAdam cannot, so the host waits for it there.
+    AdamW reads `skip` on the device. apex's FusedAdam cannot, so with it the host waits for `skip`.
     """
     for group in optimizer.param_groups:
         group["lr"] = lr
@@ -47,7 +47,7 @@ def step_unless(optimizer: torch.optim.Optimizer, skip: Tensor, lr: float | Tens
 
 
 def optimizer_file(optimizer: torch.optim.Optimizer) -> dict:
-    """State that both PyTorch's AdamW and apex's FusedAdam load: moments and step per parameter, step per group too."""
+    """State that PyTorch's AdamW and apex's FusedAdam both load: moments and step of each parameter, and the group's step."""
     saved = optimizer.state_dict()
     steps = [int(entry["step"]) for entry in saved["state"].values() if "step" in entry]
     group = saved["param_groups"][0]
@@ -57,7 +57,7 @@ def optimizer_file(optimizer: torch.optim.Optimizer) -> dict:
 
 
 def load_optimizer_file(optimizer: torch.optim.Optimizer, saved: dict) -> None:
-    """Take moments and step from a file of either make; rates, betas and decay stay as the flags say.
+    """Set moments and step from a file of either optimizer; rates, betas and decay stay as the flags say.
 
     Raises ValueError when the file is of another model or of another kind.
     """
@@ -71,14 +71,11 @@ def load_optimizer_file(optimizer: torch.optim.Optimizer, saved: dict) -> None:
         if entry["exp_avg"].shape != parameter.shape:
             raise ValueError(f"tensor {index} has shape {list(entry['exp_avg'].shape)}, the model's has {list(parameter.shape)}")
         state[index] = {**entry, **{name: _laid_out_as(parameter, entry[name]) for name in ("exp_avg", "exp_avg_sq")}}
-    groups = [{**current["param_groups"][0], "step": int(group_step or _step_of(state))}]
+    step = int(group_step or max((entry["step"] for entry in state.values()), default=0))
+    groups = [{**current["param_groups"][0], "step": step}]
     optimizer.load_state_dict({"state": state, "param_groups": groups})
 
 
 def _laid_out_as(parameter: Tensor, moment: Tensor) -> Tensor:
-    """The moment with the strides of its weight: the fused kernels go through memory in order and do not look."""
+    """The moment with the strides of its weight; the fused kernels read both in memory order, whatever their strides."""
     return torch.empty_like(parameter, dtype=moment.dtype).copy_(moment)
-
-
-def _step_of(state: dict) -> int:
-    return int(next(iter(state.values()))["step"]) if state else 0

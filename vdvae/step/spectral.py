@@ -31,11 +31,11 @@ class SpectralPenalty:
 
     @property
     def vectors(self) -> list[Tensor]:
-        """All that the next step depends on besides the weights."""
+        """The singular vectors, on which the next step depends besides the weights."""
         return [*self.left, *self.right]
 
     def load(self, vectors: list[Tensor]) -> None:
-        """Take up what `vectors` was; raises ValueError when they belong to another model."""
+        """Set `vectors` to saved ones; raises ValueError when they belong to another model."""
         if [each.shape for each in vectors] != [each.shape for each in self.vectors]:
             raise ValueError("the singular vectors of the spectral penalty belong to another model")
         for mine, saved in zip(self.vectors, vectors):
@@ -70,6 +70,6 @@ def _drawn(group: list[Tensor], side: int, generator: torch.Generator) -> Tensor
 
 
 def _turn(vectors: Tensor, image: Tensor) -> None:
-    """Overwrite unit vectors `[n, length, 1]` with the directions of their images, but for images that are 0."""
+    """Overwrite unit vectors `[n, length, 1]` with the directions of their images; a vector whose image is 0 stays."""
     length = image.norm(dim=1, keepdim=True)
     vectors.copy_(torch.where(length == 0, vectors, image / length))

@@ -1,34 +1,19 @@
 """One update: gradient, clipping, the skip decision, optimizer, averaged weights; the host waits for nothing."""
 
+import copy
 from contextlib import nullcontext
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from vdvae.step.acceleration import tf32_in_training
+from vdvae.model.vae import VAE, Elbo
 from vdvae.ranks.distributed import World
-from vdvae.step.ema import update_average
+from vdvae.records.step_report import LOSS_TERMS
 from vdvae.settings.hparams import Hparams
+from vdvae.step.acceleration import tf32_in_training
 from vdvae.step.optimizer import step_unless
 from vdvae.step.spectral import SpectralPenalty
-from vdvae.model.vae import VAE, Elbo
-
-LOSS_TERMS = ("elbo", "distortion", "rate")
-
-
-@dataclass(frozen=True)
-class StepResult:
-    """What one update left on the device; reading it is what makes the host wait."""
-
-    losses: Tensor  # [ranks, 3], each rank's LOSS_TERMS, nats per dimension
-    grad_norm: Tensor  # scalar, global L2 norm before clipping, the same on all ranks
-    grad_norms: Tensor  # [P], L2 norm of each parameter's gradient, in the order of named_parameters
-    skip: Tensor  # bool scalar, the same on all ranks
-    stop: Tensor  # bool scalar: a rank was asked to stop; the same on all ranks
-    elbos: tuple[Elbo, ...]  # of this rank's batch, one for each part that it was worked through in
-    spectral_norms: Tensor | None = None  # scalar, the sum of the convolutions' largest singular values, if penalized
-
+from vdvae.step.step_result import StepResult
 
 class TrainStep:
     """Callable that updates `model` and `average` from one batch.
@@ -45,8 +30,8 @@ class TrainStep:
     def __call__(self, input: Tensor, target: Tensor, lr: float | Tensor, stop: bool | Tensor = False) -> StepResult:
         """Score and learn from `input` `[B, 3, H, W]` and `target` `[B, H, W, 3]` at learning rate `lr`.
 
-        `stop` changes nothing here; it travels with the losses, so that all ranks learn of it at the same step. B must be
-        a multiple of accumulate_steps.
+        `stop` changes nothing here; it is sent with the losses, so that all ranks see it at the same update. B must be a
+        multiple of accumulate_steps.
 
         The update is skipped, on all ranks, when any rank's distortion or rate is not finite, or when the gradient norm
         is not finite or not below skip_threshold (-1: no such limit).
@@ -63,7 +48,7 @@ class TrainStep:
         return StepResult(losses, grad_norm, grad_norms, skip, gathered[:, -1].any(), elbos, spectral_norms)
 
     def _add_gradients(self, input: Tensor, target: Tensor) -> tuple[Elbo, ...]:
-        """Backward passes of the batch's parts, the gradients of their mean; ranks share theirs in the last part."""
+        """Add the gradient of the batch's mean loss, one part after another; ranks share gradients in the last part alone."""
         parts = list(zip(*(whole.chunk(self.hparams.accumulate_steps) for whole in (input, target)), strict=True))
         elbos = []
         for part in parts:
@@ -77,7 +62,7 @@ class TrainStep:
 
     @torch.no_grad()
     def _clip(self) -> tuple[Tensor, Tensor]:
-        """Scale the gradients down to grad_clip; returns each parameter's norm and the global one, before that."""
+        """Scale the gradients down to grad_clip; returns each parameter's norm and the global norm, both before scaling."""
         gradients = [parameter.grad for parameter in self.parameters]
         norms = torch.stack(torch._foreach_norm(gradients))
         norm = torch.linalg.vector_norm(norms)
@@ -85,10 +70,10 @@ class TrainStep:
         return norms, norm
 
     def _must_skip(self, losses: Tensor, grad_norm: Tensor) -> Tensor:
-        fine = losses[:, 1:].isfinite().all() & grad_norm.isfinite()
+        is_good = losses[:, 1:].isfinite().all() & grad_norm.isfinite()
         if self.hparams.skip_threshold != -1:
-            fine = fine & (grad_norm < self.hparams.skip_threshold)
-        return ~fine
+            is_good = is_good & (grad_norm < self.hparams.skip_threshold)
+        return ~is_good
 
 
 def _terms(elbos: tuple[Elbo, ...], stop: bool | Tensor) -> Tensor:
@@ -96,3 +81,17 @@ def _terms(elbos: tuple[Elbo, ...], stop: bool | Tensor) -> Tensor:
     terms = torch.stack([torch.stack([elbo.negative_elbo, elbo.distortion.mean(), elbo.rate.mean()]) for elbo in elbos])
     losses = terms.mean(dim=0)
     return torch.cat([losses, torch.zeros_like(losses[:1]) + stop])
+
+
+def average_of(model: nn.Module) -> nn.Module:
+    """A frozen copy of `model` to hold its averaged weights."""
+    return copy.deepcopy(model).requires_grad_(False).eval()
+
+
+@torch.no_grad()
+def update_average(average: nn.Module, model: nn.Module, rate: float, skip: Tensor) -> None:
+    """average ← rate × average + (1 − rate) × weights, unless `skip` (bool scalar on the device) holds."""
+    averages, weights = list(average.parameters()), list(model.parameters())
+    differences = torch._foreach_sub(weights, averages)
+    torch._foreach_mul_(differences, (1 - rate) * (~skip).float())
+    torch._foreach_add_(averages, differences)

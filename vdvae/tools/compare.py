@@ -11,18 +11,17 @@ from typing import NamedTuple
 
 from tabulate import tabulate
 
-from vdvae.records.events import REASONS
+from vdvae.records.run_log import LABELLED, RunLog, read_run
+from vdvae.records.step_report import REASONS
+from vdvae.settings.table import Effect, settings_that_change
 from vdvae.tools.inspect import cell, dict_table
-from vdvae.tools.paper_table4 import PAPER_TABLE_4
-from vdvae.tools.report.cells import spread_cell
-from vdvae.records.run_log import RunLog, read_run
+from vdvae.tools.report.table4 import PAPER_TABLE_4, spread_cell
 
 TABLE_4 = tuple(PAPER_TABLE_4)
-MUST_AGREE = (
-    "dataset", "image_size", "enc_blocks", "dec_blocks", "width", "custom_width_str", "zdim", "bottleneck_multiple",
-    "no_bias_above", "num_mixtures", "n_batch", "mpi_size", "lr", "warmup_iters", "wd", "adam_beta1", "adam_beta2",
-    "ema_rate", "grad_clip", "skip_threshold", "num_epochs", "num_iters",
-)
+COMPARED = [
+    name for name in settings_that_change(Effect.MODEL, Effect.DATA, Effect.TRAINING, Effect.LENGTH, Effect.ROUNDING)
+    if name not in (*LABELLED, "seed")  # runs differ in these on purpose
+]
 
 
 class Spread(NamedTuple):
@@ -44,7 +43,8 @@ def spread(values: list[float | None]) -> Spread:
 
 def report(runs: list[RunLog]) -> dict:
     """Groups by parameterization, single runs, warnings and notes, as one JSON-able dict."""
-    labels = sorted({run.parameterization for run in runs}, key=_table_4_order)
+    labels = {run.parameterization for run in runs}
+    labels = [*(label for label in TABLE_4 if label in labels), *sorted(labels - {*TABLE_4})]
     groups = [_group_row([run for run in runs if run.parameterization == label]) for label in labels]
     notes = [f"{run.name}: {note}" for run in runs for note in run.notes]
     return {"groups": groups, "runs": [_run_row(run) for run in runs], "warnings": warnings(runs), "notes": notes}
@@ -52,12 +52,13 @@ def report(runs: list[RunLog]) -> dict:
 
 def warnings(runs: list[RunLog]) -> list[str]:
     """What makes the comparison unfair or unsound, a sentence each."""
-    differing = {key: {run.name: run.hparams[key] for run in runs if key in run.hparams} for key in MUST_AGREE}
+    differing = {key: {run.name: run.hparams[key] for run in runs if key in run.hparams} for key in (*COMPARED, "mpi_size")}
     differing |= {
         "split": {run.name: run.final_nelbo.split for run in runs},
         "final step": {run.name: run.last_step for run in runs},
     }
-    found = [f"runs differ in {key}: {_by_value(values)}" for key, values in differing.items() if _differ(values)]
+    found = [f"runs differ in {key}: {_by_value(values)}" for key, values in differing.items()
+             if any(value != next(iter(values.values())) for value in values.values())]
     pairs = Counter((run.parameterization, run.seed) for run in runs)
     found += [f"{n} runs have parameterization {label} and seed {seed}" for (label, seed), n in pairs.items() if n > 1]
     losses = {run.name: run.final_nelbo for run in runs}
@@ -90,7 +91,10 @@ def main(argv: list[str] | None = None) -> int:
         runs = [read_run(run) for run in args.runs]
         compared = report(runs)
         if args.out is not None:
-            _write(args.out, runs, compared)
+            from vdvae.tools.report.files import write_report  # imports matplotlib, which only --out needs
+
+            write_report(args.out, runs, compared)
+            print(f"report: {args.out / 'report.html'}", file=sys.stderr)
     except (OSError, ValueError, ModuleNotFoundError) as error:
         print(f"compare: {error}", file=sys.stderr)
         return 2
@@ -114,17 +118,6 @@ def _check_out(folder: Path) -> None:
     if importlib.util.find_spec("matplotlib") is None:
         raise ModuleNotFoundError("--out draws its figures with matplotlib, which is not installed: "
                                   "pip install 'stable-vdvae[report]' or pip install 'matplotlib>=3.8'")
-
-
-def _write(folder: Path, runs: list[RunLog], compared: dict) -> None:
-    from vdvae.tools.report.files import write_report  # imports matplotlib, which only --out needs
-
-    write_report(folder, runs, compared)
-    print(f"report: {folder / 'report.html'}", file=sys.stderr)
-
-
-def _table_4_order(label: str) -> tuple[int, str]:
-    return (TABLE_4.index(label) if label in TABLE_4 else len(TABLE_4), label)
 
 
 def _group_row(runs: list[RunLog]) -> dict:
@@ -166,13 +159,9 @@ def _run_row(run: RunLog) -> dict:
     }
 
 
-def _differ(values: dict[str, object]) -> bool:
-    return len(set(values.values())) > 1
-
-
 def _by_value(values: dict[str, object]) -> str:
     """`384 (runs/a, runs/b); 512 (runs/c)`."""
     names = {}
     for name, value in values.items():
-        names.setdefault(value, []).append(name)
+        names.setdefault(str(value), []).append(name)
     return "; ".join(f"{value} ({', '.join(of_value)})" for value, of_value in names.items())

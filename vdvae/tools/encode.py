@@ -9,22 +9,18 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from vdvae.saving.checkpoint import restore_weights
 from vdvae.data.folder import FolderImages, list_images
-from vdvae.ranks.distributed import LaunchError, StartError, World, join_world
-from vdvae.settings.hparams import Hparams
-from vdvae.tools.latents_file import LatentArrays, reading, writing
 from vdvae.data.preprocess import Preprocess
+from vdvae.model.vae import VAE
+from vdvae.ranks.distributed import LaunchError, StartError, World, join_world
 from vdvae.ranks.randomness import own_noise
 from vdvae.records.run_log import read_run
-from vdvae.model.vae import VAE
+from vdvae.saving.checkpoint import restore_weights
+from vdvae.settings.hparams import Hparams
+from vdvae.settings.table import Effect, settings_that_change
+from vdvae.tools.latents_file import LatentArrays, reading, writing
 
-# What the model and its input are made of; the other hyper-parameters are about training.
-MODEL_SETTINGS = (
-    "sigma_param", "posterior_sigma_param", "prior_sigma_param", "prior_const1", "posterior",
-    "enc_blocks", "dec_blocks", "width", "custom_width_str", "zdim", "bottleneck_multiple", "no_bias_above",
-    "num_mixtures", "dataset", "image_size",
-)
+MODEL_SETTINGS = settings_that_change(Effect.MODEL, Effect.DATA)
 WEIGHTS = "latest-model-ema.th"
 
 
@@ -87,10 +83,12 @@ def decode_file(run: Path, latents: Path, out: Path, world: World, seed: int = 0
         targets = png_paths(arrays.names, out)
         arrays = LatentArrays(arrays.z[:blocks], arrays.names)
         for span in _batches(len(targets), n_batch):
-            arrays.batch(*span)  # all of it is looked at before the first image is written
+            arrays.batch(*span)  # every batch is checked before the first image is written
         for span in tqdm(_batches(len(targets), n_batch), disable=None, leave=False):
             z = [torch.from_numpy(np.array(block)).to(world.device) for block in arrays.batch(*span)]
-            _write_images(targets[slice(*span)], vae.decode(z, temperature))
+            for path, image in zip(targets[slice(*span)], vae.decode(z, temperature).cpu().numpy(), strict=True):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                imageio.imwrite(path, image, extension=".png")
     return f"{out}: {len(targets)} images from the latents of {len(arrays.z)} of {len(vae.latent_shapes)} blocks"
 
 
@@ -123,12 +121,6 @@ def _encode_batch(vae: VAE, images: torch.Tensor, into: LatentArrays, kl: np.nda
         into.z[block][:] = latent.z.cpu().numpy()
         kl[:, block] = latent.kl.sum(dim=(1, 2, 3)).cpu().numpy()
     into.batch(0, len(kl))
-
-
-def _write_images(paths: list[Path], images: torch.Tensor) -> None:
-    for path, image in zip(paths, images.cpu().numpy(), strict=True):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        imageio.imwrite(path, image, extension=".png")
 
 
 def _batches(count: int, n_batch: int) -> list[tuple[int, int]]:

@@ -11,8 +11,10 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 
+from vdvae.records.jsonl import parse_line
 from vdvae.records.log import EVENTS_FILE, FINISHED_FILE, LOG_FILE
 from vdvae.records.run_counts import TOTAL_KEYS
+from vdvae.records.run_log import parameterization
 
 SECONDS = 1.0  # between looks
 BARS = "▁▂▃▄▅▆▇█"
@@ -20,15 +22,15 @@ _CURVE, _LAST_EVENTS, _BLOCKS = 60, 5, 8
 
 
 class Tail:
-    """The records that are appended to a JSON-lines file; each is read once, the rest of the file never again."""
+    """The records that are appended to a JSON-lines file; each is read once."""
 
     def __init__(self, path: Path):
         self.path, self.offset = path, 0
 
     def news(self) -> list[dict] | None:
-        """What is new, nothing if the file is not there; None when it was cut back, which starts it over.
+        """The records since the last call, none if there is no file; None if the file became shorter: then read all again.
 
-        A last line without its end waits for it. Lines that are not JSON objects are left out: inspect names them.
+        A last line without its end is read in a later call. Lines that are not JSON objects are left out; inspect names them.
         """
         if not self.path.exists():
             return []
@@ -43,7 +45,7 @@ class Tail:
 
 
 class Watch:
-    """What is known of a run so far."""
+    """What the logs of a run say so far."""
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -51,7 +53,7 @@ class Watch:
         self._forget()
 
     def look(self) -> list[dict]:
-        """Take in what was appended; returns the new records of the log. After --resume has cut logs back, all again."""
+        """Read what was appended; returns the new records of the log, or all of them after --resume has cut the logs."""
         news = {name: tail.news() for name, tail in self.logs.items()}
         if None in news.values():
             self._forget()
@@ -61,12 +63,13 @@ class Watch:
         for record in news[LOG_FILE]:
             self._take(record)
         for event in news[EVENTS_FILE]:
-            self._take_event(event)
+            self.events.append(event)
+            self.blocks[_place(event)] += 1
         return news[LOG_FILE]
 
     @property
     def finished(self) -> bool:
-        """Whether the run has reached its end, and has not gone on since."""
+        """Whether the run has ended, and was not resumed since."""
         try:
             end = json.loads((self.folder / FINISHED_FILE).read_text())["iteration"]
         except (OSError, ValueError, KeyError, TypeError):
@@ -96,16 +99,11 @@ class Watch:
         elif kind in ("eval_loss", "test_loss"):
             self.evals[kind] = record
 
-    def _take_event(self, event: dict) -> None:
-        self.events.append(event)
-        self.blocks[_place(event)] += 1
-
     def _head(self) -> Table:
         train, table = self.train, Table.grid(padding=(0, 2))
-        scale = f"{self.hparams.get('sigma_param', 'original')}{'/prior_const1' if self.hparams.get('prior_const1') else ''}"
         speed = train.get("iter_time") or math.nan
-        table.add_row("run", f"{self.folder}: {scale}, seed {self.hparams.get('seed')}, step {train['step']}, "
-                             f"epoch {train.get('epoch')}, {1 / speed:.2f} steps/s")
+        table.add_row("run", f"{self.folder}: {parameterization(self.hparams)}, seed {self.hparams.get('seed')}, "
+                             f"step {train['step']}, epoch {train.get('epoch')}, {1 / speed:.2f} steps/s")
         table.add_row("loss", f"{self.bits[-1]:.4f} bits/dim, of it rate {train.get('rate', math.nan) / math.log(2):.4f}; "
                               f"largest gradient norm {train.get('grad_norm', math.nan):.4g}")
         table.add_row("course", curve(list(self.bits)))
@@ -129,10 +127,13 @@ class Watch:
         return table
 
     def _events(self) -> Table:
-        table = Table("step", "rank", "reason", "where", "prior log σ", "posterior log σ", title="Last events", title_justify="left")
+        table = Table("step", "rank", "reason", "where", "prior log σ", "posterior log σ", title="Last events",
+                      title_justify="left")
         for event in self.events:
+            prior = _span(event.get("prior_log_sigma_min"), event.get("prior_log_sigma_max"))
+            posterior = _span(event.get("posterior_log_sigma_min"), event.get("posterior_log_sigma_max"))
             table.add_row(str(event.get("step")), str(event.get("rank")), str(event.get("reason")), _place(event),
-                          _span(event, "prior"), _span(event, "posterior"))
+                          prior, posterior)
         return table
 
 
@@ -175,7 +176,7 @@ def _print_lines(news: list[dict], console: Console) -> None:
 
 def _parsed(line: bytes) -> object:
     try:
-        return json.loads(line.decode())
+        return parse_line(line)
     except ValueError:
         return None
 
@@ -186,6 +187,5 @@ def _place(event: dict) -> str:
     return f"block {event['block']} ({event.get('resolution')}x{event.get('resolution')})"
 
 
-def _span(event: dict, who: str) -> str:
-    low, high = event.get(f"{who}_log_sigma_min"), event.get(f"{who}_log_sigma_max")
+def _span(low: float | None, high: float | None) -> str:
     return "-" if low is None or high is None else f"{low:.4g} .. {high:.4g}"

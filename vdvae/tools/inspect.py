@@ -6,18 +6,19 @@ import json
 import math
 import sys
 from collections import Counter, defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 
 from tabulate import tabulate
 
-from vdvae.records.events import REASONS
 from vdvae.records.run_counts import Window, sum_counts
 from vdvae.records.run_log import RunLog, read_run
+from vdvae.records.step_report import REASONS
 
 RANGES = 10
 _WIDTH = 40  # characters of the longest bar
-_SMALLEST = ("prior_log_sigma_min", "posterior_log_sigma_min")
-_LARGEST = ("prior_log_sigma_max", "posterior_log_sigma_max", "max_loc_diff_over_sigma")
+_EXTREMES = {"prior_log_sigma_min": min, "prior_log_sigma_max": max, "posterior_log_sigma_min": min,
+             "posterior_log_sigma_max": max, "max_loc_diff_over_sigma": max}
 
 
 def report(run: RunLog) -> dict:
@@ -46,24 +47,15 @@ def per_block(events: list[dict]) -> list[dict]:
 
     NaN figures do not enter an extreme; `nan_figures` counts the events that have one. A figure nobody logged is None.
     """
-    blocks = defaultdict(list)
-    for event in events:
-        if event["origin"] == "decoder":
-            blocks[event.get("block"), event.get("resolution")].append(event)
-    return [
-        {"block": block, "resolution": resolution, **_tally(of_block), **_extremes(of_block)}
-        for (block, resolution), of_block in sorted(blocks.items(), key=lambda item: -len(item[1]))
-    ]
+    groups = _by_count((event.get("block"), event.get("resolution"), event) for event in events if event["origin"] == "decoder")
+    return [{"block": block, "resolution": resolution, **_tally(of_block), **_extremes(of_block)}
+            for (block, resolution), of_block in groups]
 
 
 def per_origin(events: list[dict]) -> list[dict]:
     """Events of each origin outside the decoder, the one with most events first."""
-    origins = defaultdict(list)
-    for event in events:
-        if event["origin"] != "decoder":
-            origins[event["origin"]].append(event)
-    by_count = sorted(origins.items(), key=lambda item: -len(item[1]))
-    return [{"origin": origin, **_tally(of_origin)} for origin, of_origin in by_count]
+    groups = _by_count((event["origin"], event) for event in events if event["origin"] != "decoder")
+    return [{"origin": origin, **_tally(of_origin)} for (origin,), of_origin in groups]
 
 
 def over_time(windows: list[Window]) -> list[dict]:
@@ -165,6 +157,14 @@ def _reason_row(run: RunLog, reason: str) -> dict:
     }
 
 
+def _by_count(keyed: Iterable[tuple]) -> list[tuple[tuple, list[dict]]]:
+    """Events grouped by what stands before them in their tuples, the largest group first."""
+    groups = defaultdict(list)
+    for *key, event in keyed:
+        groups[tuple(key)].append(event)
+    return sorted(groups.items(), key=lambda item: -len(item[1]))
+
+
 def _tally(events: list[dict]) -> dict:
     reasons = Counter(event["reason"] for event in events)
     quantities = Counter(event["quantity"] for event in events if event.get("quantity"))
@@ -172,12 +172,8 @@ def _tally(events: list[dict]) -> dict:
 
 
 def _extremes(events: list[dict]) -> dict:
-    extremes = {key: min(_figures(events, key), default=None) for key in _SMALLEST}
-    extremes |= {key: max(_figures(events, key), default=None) for key in _LARGEST}
-    order = ("prior_log_sigma_min", "prior_log_sigma_max", "posterior_log_sigma_min", "posterior_log_sigma_max",
-             "max_loc_diff_over_sigma")
-    with_nan = sum(any(_is_nan(event.get(key)) for key in order) for event in events)
-    return {key: extremes[key] for key in order} | {"nan_figures": with_nan}
+    with_nan = sum(any(_is_nan(event.get(key)) for key in _EXTREMES) for event in events)
+    return {key: pick(_figures(events, key), default=None) for key, pick in _EXTREMES.items()} | {"nan_figures": with_nan}
 
 
 def _bar(bits: float, all_bits: list[float]) -> str:
@@ -187,12 +183,10 @@ def _bar(bits: float, all_bits: list[float]) -> str:
 
 def _block_text(row: dict) -> dict:
     """A block's row with each smallest and largest log sigma in one cell, so that the table fits a terminal."""
-    def span(who: str) -> str:
-        return f"{cell(row[f'{who}_log_sigma_min'])} .. {cell(row[f'{who}_log_sigma_max'])}"
     return {
         **{key: row[key] for key in ("block", "resolution", "events", "reasons", "quantities")},
-        "prior log sigma": span("prior"),
-        "posterior log sigma": span("posterior"),
+        "prior log sigma": f"{cell(row['prior_log_sigma_min'])} .. {cell(row['prior_log_sigma_max'])}",
+        "posterior log sigma": f"{cell(row['posterior_log_sigma_min'])} .. {cell(row['posterior_log_sigma_max'])}",
         "|loc diff|/sigma": row["max_loc_diff_over_sigma"],
         "NaN figures": row["nan_figures"],
     }

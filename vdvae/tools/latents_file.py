@@ -2,7 +2,6 @@
 
 import contextlib
 import math
-import os
 import shutil
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -11,6 +10,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+
+from vdvae.data.files import written_whole
 
 Shape = tuple[int, int, int]
 
@@ -34,7 +35,7 @@ class LatentArrays:
 
 @contextlib.contextmanager
 def writing(path: Path, names: Sequence[str], shapes: Sequence[Shape]) -> Iterator[tuple[list[np.ndarray], np.ndarray]]:
-    """Arrays to fill in: z [N, *shape] of each block, and kl [N, L], float32; afterwards they are the file `path`.
+    """Give arrays to fill: z [N, *shape] of each block, and kl [N, L], float32; after the block they are the file `path`.
 
     An error inside leaves no file. Raises OSError before any work unless the disk has room for the arrays twice.
     """
@@ -48,8 +49,10 @@ def writing(path: Path, names: Sequence[str], shapes: Sequence[Shape]) -> Iterat
         for array in (*z, kl):
             array.flush()
         np.save(Path(folder, "names.npy"), np.array(names))
-        _zip(Path(folder), Path(folder, "whole"))
-        os.replace(Path(folder, "whole"), path)
+        # An uncompressed archive, as numpy.savez writes it.
+        with written_whole(path) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
+            for member in sorted(Path(folder).glob("*.npy")):
+                archive.write(member, member.name)
 
 
 @contextlib.contextmanager
@@ -76,17 +79,10 @@ def z_name(block: int) -> str:
 
 
 def _check_room(folder: Path, needed: int) -> None:
-    """Writing to a memory map on a full disk ends the process without a message, so it is looked at before."""
+    """Raise OSError if the disk has no room: a write to a memory map on a full disk ends the process without a message."""
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise OSError(f"{folder} has {free / 1e9:.1f} GB free, the latents need {needed / 1e9:.1f} GB while written")
-
-
-def _zip(folder: Path, target: Path) -> None:
-    """The folder's .npy files as an uncompressed .npz, as numpy.savez writes it."""
-    with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
-        for member in sorted(folder.glob("*.npy")):
-            archive.write(member, member.name)
 
 
 def _unzip(path: Path, folder: Path) -> dict[str, np.ndarray]:

@@ -3,18 +3,18 @@
 from collections import Counter
 
 from vdvae.ranks.distributed import RunEnded
-from vdvae.records.events import NAN_REASONS
+from vdvae.records.step_report import NAN_REASONS
 from vdvae.settings.hparams import Hparams
 
 
 class Stopped(RunEnded):
-    """A signal asked for it; the state is saved and --resume goes on."""
+    """A signal asked the run to stop; the state is saved, and --resume goes on."""
 
-    exit_code = 75  # EX_TEMPFAIL, what batch systems take for "try again"
+    exit_code = 75  # EX_TEMPFAIL: batch systems take it for "try again"
 
 
 class Stuck(RunEnded):
-    """Update after update was skipped."""
+    """Too many updates in a row were skipped."""
 
     exit_code = 3
 
@@ -26,7 +26,7 @@ class NotSaved(RunEnded):
 
 
 class SkipStreak:
-    """What the events of a streak of skipped updates say."""
+    """Sums up the events of updates that were skipped one after the other."""
 
     def __init__(self) -> None:
         self.reasons, self.places, self.norms = Counter(), Counter(), []
@@ -38,8 +38,8 @@ class SkipStreak:
         self.places[block] += 1
         self.norms.append(grad_norm)
 
-    def told(self, skips: int, hparams: Hparams) -> str:
-        """In plain words: how many, why, where, and which flags to try."""
+    def message(self, skips: int, hparams: Hparams) -> str:
+        """How many updates were skipped, why, where it began, and which flags may help."""
         reasons = ", ".join(f"{reason} {count}" for reason, count in self.reasons.most_common())
         places = ", ".join(f"{place} {count}" for place, count in self.places.most_common(3))
         advice = _advice(self.reasons, self.norms, hparams)

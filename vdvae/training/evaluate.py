@@ -6,10 +6,10 @@ from collections.abc import Iterator
 import torch
 
 from vdvae.data.images import ImageSet
-from vdvae.ranks.distributed import World
 from vdvae.data.preprocess import Batch, Preprocess
-from vdvae.ranks.randomness import own_noise
 from vdvae.model.vae import VAE
+from vdvae.ranks.distributed import World
+from vdvae.ranks.randomness import own_noise
 
 LN2 = math.log(2)
 
@@ -18,8 +18,8 @@ LN2 = math.log(2)
 def evaluate(vae: VAE, images: ImageSet, preprocess: Preprocess, n_batch: int, world: World, seed: int) -> dict:
     """Mean loss over `images`, in nats and bits per dimension, the same dict on all ranks.
 
-    Rank r scores images r, r + size, ... in batches of `n_batch`; the noise depends on the seed and the rank alone, and
-    training's random state is left as it was. `elbo` is NaN if any image's is; `filtered_elbo` leaves those out.
+    Rank r scores images r, r + size, ... in batches of `n_batch`. The noise depends on the seed and the rank alone, and
+    training's random state stays as it is. `elbo` is NaN if one image's is; `filtered_elbo` leaves such images out.
     `rate_per_block` has each decoder block's share of `rate`, in block order.
     """
     # sums: elbo, distortion, rate, images; finite elbos, their number; batches; the rate of each block

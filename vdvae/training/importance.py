@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 
 from vdvae.data.images import ImageSet
-from vdvae.model.decoder import Latent
-from vdvae.ranks.distributed import World
-from vdvae.training.evaluate import LN2, own_batches
 from vdvae.data.preprocess import Batch, Preprocess
-from vdvae.ranks.randomness import own_noise
+from vdvae.model.decoder import Latent
 from vdvae.model.vae import VAE
+from vdvae.ranks.distributed import World
+from vdvae.ranks.randomness import own_noise
+from vdvae.training.evaluate import LN2, own_batches
 
 
 @torch.no_grad()

@@ -1,17 +1,41 @@
 """Batches of training images for one rank: a fresh order each epoch, no image seen twice in it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
+from typing import NamedTuple
 
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, DistributedSampler
 
 from vdvae.data.images import ArrayImages, ImageSet
+from vdvae.data.splits import load_splits
 from vdvae.ranks.distributed import World
 from vdvae.settings.hparams import Hparams
-from vdvae.training.resident import ResidentImages, can_reside
 
+RESIDENT_BYTES = 2 * 2**30  # an array of at most this size stays on the device
 FILE_WORKERS = 2  # per rank, where images are read from files
+
+
+def can_reside(images: ImageSet) -> bool:
+    """Whether the set is an array of at most RESIDENT_BYTES."""
+    return isinstance(images, ArrayImages) and images.nbytes <= RESIDENT_BYTES
+
+
+class ResidentImages:
+    """The images on the device: a copy on a GPU, the array itself on a CPU."""
+
+    def __init__(self, images: ArrayImages, device: torch.device):
+        self.images, self.device = images, device
+        self.pixels = None if device.type == "cpu" else torch.from_numpy(images.array[images.indices]).to(device)
+
+    def batches(self, order: Sequence[int], n_batch: int) -> Iterator[Tensor]:
+        """The full batches uint8 `[n_batch, H, W, 3]` of the images in this order."""
+        order = order[: len(order) // n_batch * n_batch]
+        if self.pixels is None:
+            return (self.images.__getitems__(order[i : i + n_batch]) for i in range(0, len(order), n_batch))
+        on_device = torch.tensor(order, device=self.device)
+        return (self.pixels.index_select(0, indices) for indices in on_device.split(n_batch))
 
 
 class TrainLoader:
@@ -19,8 +43,8 @@ class TrainLoader:
 
     All ranks walk through one permutation of the images, given by seed and epoch, in strides of the number of ranks, so
     the global batches do not depend on how many ranks share them. The incomplete batch at the end is left out.
-    A set that can reside stays on the device; a larger array that is mapped from a file, and files that are decoded, are
-    read by loader processes into pinned memory.
+    A set that can reside stays on the device. Loader processes read a larger array that is mapped from a file, and files
+    that are decoded, into pinned memory.
     Raises ValueError when the images do not fill one batch of all ranks, and for num_workers with a set that resides or is
     an array in memory: each loader process would get a copy of it.
     """
@@ -39,7 +63,7 @@ class TrainLoader:
         self.resident = ResidentImages(images, world.device) if can_reside(images) else None
         self.loader = None if self.resident else _make_loader(images, self.sampler, hparams, world, from_files)
 
-    def epoch(self, number: int, first: int = 0) -> Iterator[torch.Tensor]:
+    def epoch(self, number: int, first: int = 0) -> Iterator[Tensor]:
         """The `steps_per_epoch` batches of one epoch, without the `first` ones of them, which are not loaded."""
         self.sampler.set_epoch(number)
         self.sampler.left_out = first * self.n_batch
@@ -49,12 +73,13 @@ class TrainLoader:
 def _make_loader(images: ImageSet, sampler: "_Sampler", hparams: Hparams, world: World, from_files: bool) -> DataLoader:
     on_cuda = world.device.type == "cuda"
     workers = hparams.num_workers
-    if workers is None:  # a CPU maps as fast itself, and needs its cores for training
+    if workers is None:  # without a GPU, training needs the cores, and mapping a file is as fast without processes
         workers = FILE_WORKERS if images.decodes or (from_files and on_cuda) else 0
     return DataLoader(
         images, hparams.n_batch, sampler=sampler, drop_last=True, collate_fn=_same, num_workers=workers,
         pin_memory=on_cuda, persistent_workers=workers > 0,
-        multiprocessing_context="spawn" if workers else None,  # a fork would copy the state of MPI and CUDA
+        generator=torch.Generator(),  # by default each epoch would take a number from training's noise
+        multiprocessing_context="spawn" if workers else None,  # fork copies the state of MPI and CUDA
     )
 
 
@@ -65,6 +90,23 @@ class _Sampler(DistributedSampler):
         return islice(super().__iter__(), self.left_out, None)
 
 
-def _same(batch: torch.Tensor) -> torch.Tensor:
-    """Images arrive from the set as one tensor already."""
+def _same(batch: Tensor) -> Tensor:
+    """The set gives a batch as one tensor, so there is nothing to collate."""
     return batch
+
+
+class TrainingData(NamedTuple):
+    """The images that a run needs; `shown` `[n, H, W, 3]` are the first validation images, for the sample sheets."""
+
+    train: TrainLoader
+    valid: ImageSet
+    test: ImageSet
+    shown: Tensor
+
+
+def load_training_data(hparams: Hparams, world: World) -> TrainingData:
+    """The data set of `hparams`; raises OSError or ValueError for images that are missing, malformed or too few."""
+    splits = load_splits(hparams.dataset, hparams.data_root, hparams.image_size, hparams.seed)
+    shown = min(hparams.num_images_visualize, len(splits.valid))
+    return TrainingData(TrainLoader(splits.train, hparams, world), splits.valid, splits.test,
+                        splits.valid.__getitems__(list(range(shown))))

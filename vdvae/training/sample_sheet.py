@@ -7,14 +7,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vdvae.ranks.distributed import World
-from vdvae.settings.hparams import Hparams
 from vdvae.data.preprocess import Preprocess
-from vdvae.ranks.randomness import own_noise
 from vdvae.model.vae import VAE
+from vdvae.ranks.distributed import World
+from vdvae.ranks.randomness import own_noise
+from vdvae.settings.hparams import Hparams
+from vdvae.settings.table import SHEET_TEMPERATURES
 
 RECONSTRUCTION_TEMPERATURE = 0.1
-TEMPERATURES = (1.0, 0.9, 0.8, 0.7)
 
 
 def sheet_rows(vae: VAE, originals: Tensor, preprocess: Preprocess, hparams: Hparams) -> list[Tensor]:
@@ -24,7 +24,7 @@ def sheet_rows(vae: VAE, originals: Tensor, preprocess: Preprocess, hparams: Hpa
     depths = np.linspace(0, 1, hparams.num_variables_visualize + 2)[1:-1] * len(latents)
     rows = [originals]
     rows += [vae.sample(len(originals), RECONSTRUCTION_TEMPERATURE, latents[: int(k)]) for k in depths]
-    rows += [vae.sample(len(originals), t) for t in TEMPERATURES[: hparams.num_temperatures_visualize]]
+    rows += [vae.sample(len(originals), t) for t in SHEET_TEMPERATURES[: hparams.num_temperatures_visualize]]
     return rows
 
 
@@ -35,7 +35,7 @@ def tile(rows: list[Tensor]) -> np.ndarray:
 
 def write_sample_sheet(path: Path, vae: VAE, originals: Tensor, preprocess: Preprocess, hparams: Hparams,
                        world: World) -> None:
-    """Draw the sheet and write it as PNG; training's random state is left as it was."""
+    """Draw the sheet and write it as PNG; training's random state stays as it is."""
     with own_noise(hparams.seed, world):
         rows = sheet_rows(vae, originals.to(world.device), preprocess, hparams)
     imageio.imwrite(path, tile(rows))

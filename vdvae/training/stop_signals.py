@@ -4,19 +4,9 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol, TypeVar
+from typing import Any
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
-
-
-class Listener(Protocol):
-    """What hears a signal."""
-
-    def receive(self, number: int, frame: object = None) -> None:
-        """Called with the signal's number."""
-
-
-Request = TypeVar("Request", bound=Listener)
 
 
 class StopRequest:
@@ -33,8 +23,8 @@ class StopRequest:
 
 
 @contextmanager
-def listening(request: Request) -> Iterator[Request]:
-    """`request`, whose `receive` hears the signals while the block runs; in the main thread."""
+def listening(request: Any) -> Iterator[Any]:
+    """While the block runs, in the main thread, call `request.receive` with each signal's number and frame."""
     before = {number: signal.signal(number, request.receive) for number in SIGNALS}
     try:
         yield request

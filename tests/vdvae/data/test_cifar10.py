@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from sklearn.model_selection import train_test_split
 
-from vdvae.data import load_splits
 from vdvae.data.cifar10 import read_batch, train_valid_indices, unpickle
+from vdvae.data.splits import load_splits
 
 NAMES = ["data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5", "test_batch"]
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vdvae.data import load_splits
 from vdvae.data.folder import list_images, read_image
+from vdvae.data.splits import load_splits
 
 
 def names(part) -> list[str]:
@@ -145,3 +145,20 @@ def test_undecodable_files_are_named(tmp_path, write_flat):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(ValueError, match=f"cannot decode image .*{name}"):
             read_image(tmp_path / name, 4)
+
+
+def test_ffhq_1024_reads_folders_at_any_depth(tmp_path, write_flat):
+    write_flat("ffhq1024/train/00000/00001.png", 20, (1024, 1024))
+    write_flat("ffhq1024/train/00000/00000.png", 10, (1024, 1024))
+    write_flat("ffhq1024/valid/60000.png", 30, (1024, 1024))
+    splits = load_splits("ffhq_1024", str(tmp_path), 1024)
+    assert [len(part) for part in splits] == [2, 1, 1] and splits.valid is splits.test
+    assert splits.train.image_shape == (1024, 1024, 3) and splits.train.decodes is True
+    assert splits.train.__getitems__([0, 1])[:, 5, 5, 0].tolist() == [10, 20]
+    assert splits.valid[0].unique().tolist() == [30]
+
+
+def test_ffhq_1024_names_the_missing_folder_and_its_script(tmp_path, write_flat):
+    write_flat("ffhq1024/train/00000.png", 1)
+    with pytest.raises(FileNotFoundError, match=r"ffhq1024/valid is missing.*run_scripts/setup_ffhq1024\.sh"):
+        load_splits("ffhq_1024", str(tmp_path), 1024)

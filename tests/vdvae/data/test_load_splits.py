@@ -2,7 +2,9 @@
 
 import pytest
 
-from vdvae.data import DATASETS, Splits, load_splits
+from vdvae.data.images import Splits
+from vdvae.data.spec import DATASETS
+from vdvae.data.splits import load_splits
 
 
 def test_unknown_name_lists_the_known_ones():

@@ -5,8 +5,9 @@ import hashlib
 import numpy as np
 import pytest
 
-from vdvae.data import DATASETS, load_splits
 from vdvae.data.photos import halve, photographs, split_crops
+from vdvae.data.spec import DATASETS
+from vdvae.data.splits import load_splits
 
 SHA256 = [
     "4c3d4ce102ea5ad6afbaf3d68f8a62d2f6770b5224178d193bbb1c63db187ba5",

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from vdvae.data.spec import DATASETS, DatasetSpec
 from vdvae.data.preprocess import Batch, Preprocess
+from vdvae.data.spec import DATASETS, DatasetSpec
 
 FLOAT32_EPS = torch.finfo(torch.float32).eps
 

@@ -9,7 +9,7 @@ import tarfile
 import numpy as np
 import pytest
 
-from vdvae.data import load_splits
+from vdvae.data.splits import load_splits
 
 SCRIPTS = ["setup_cifar10.sh", "setup_imagenet.sh", "setup_ffhq256.sh", "setup_ffhq1024.sh"]
 

@@ -4,14 +4,13 @@ import pytest
 import torch
 
 from stable_params import Normal, ResidualNormal
+from vdvae.model.vae import VAE
 from vdvae.ranks.distributed import World
-from vdvae.step.ema import average_of
 from vdvae.settings.hparams import HparamsError
 from vdvae.step.locate import locate_high_gradient
 from vdvae.step.optimizer import make_optimizer
-from vdvae.step.step_report import PendingReport
-from vdvae.step.train_step import TrainStep
-from vdvae.model.vae import VAE
+from vdvae.step.step_result import PendingReport
+from vdvae.step.train_step import TrainStep, average_of
 
 RESIDUAL = ("--posterior", "residual")
 every_prior = pytest.mark.parametrize("flags", [(), ("--prior_const1",), ("--prior_sigma_param", "upbounded1")])

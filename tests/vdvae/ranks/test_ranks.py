@@ -5,22 +5,32 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.vdvae.ranks.three_updates import SCENARIOS
+
 PROGRAM = Path(__file__).parent / "three_updates.py"
 
 
-def load(folder: Path) -> list[dict]:
-    return [torch.load(path, weights_only=True) for path in sorted(folder.glob("rank-*.pt"))]
+def loaded(folder: Path, scenario: str) -> list[dict]:
+    return [torch.load(path, weights_only=True) for path in sorted(folder.glob(f"{scenario}-*.pt"))]
 
 
-def started(result, folder: Path) -> list[dict]:
+def started(result, folder: Path) -> Path:
     assert result.returncode == 0, result.stderr
-    return load(folder)
+    return folder
 
 
 @pytest.fixture(scope="module")
-def alone(run_python, tmp_path_factory):
+def alone(run_python, tmp_path_factory) -> Path:
+    """What one rank computes."""
     folder = tmp_path_factory.mktemp("alone")
-    return started(run_python(PROGRAM, folder), folder)[0]
+    return started(run_python(PROGRAM, folder, "plain", "penalized"), folder)
+
+
+@pytest.fixture(scope="module")
+def two_ranks(run_mpi, tmp_path_factory) -> Path:
+    """What two ranks under mpiexec compute."""
+    folder = tmp_path_factory.mktemp("two_ranks")
+    return started(run_mpi(2, PROGRAM, folder, *SCENARIOS), folder)
 
 
 def assert_same_training(alone: dict, ranks: list[dict]) -> None:
@@ -38,41 +48,38 @@ def assert_same_training(alone: dict, ranks: list[dict]) -> None:
         assert difference < 1e-3 * moved
         assert torch.equal(ranks[0]["weights"][step], ranks[1]["weights"][step])
         assert torch.equal(ranks[0]["averages"][step], ranks[1]["averages"][step])
-    for mine, both in zip(alone["reports"], ranks[0]["reports"]):
+    for mine, both in zip(alone["reports"], ranks[0]["reports"], strict=True):
         mean = sum(losses["elbo"] for losses in both["losses"]) / 2
         assert mean == pytest.approx(mine["losses"][0]["elbo"], rel=1e-5)
         assert both["grad_norm"] == pytest.approx(mine["grad_norm"], rel=1e-4)
 
 
-def test_two_ranks_under_mpiexec_train_as_one(alone, run_mpi, tmp_path):
-    assert_same_training(alone, started(run_mpi(2, PROGRAM, tmp_path), tmp_path))
+@pytest.mark.parametrize("scenario, reference", [("plain", "plain"), ("in_parts", "plain"), ("checkpointed", "plain"),
+                                                 ("penalized", "penalized")])
+def test_two_ranks_under_mpiexec_train_as_one(alone, two_ranks, scenario, reference):
+    assert_same_training(loaded(alone, reference)[0], loaded(two_ranks, scenario))
 
 
 def test_two_ranks_under_torchrun_train_as_one(alone, run_torchrun, tmp_path):
-    assert_same_training(alone, started(run_torchrun(2, PROGRAM, tmp_path), tmp_path))
+    folder = started(run_torchrun(2, PROGRAM, tmp_path, "plain"), tmp_path)
+    assert_same_training(loaded(alone, "plain")[0], loaded(folder, "plain"))
 
 
-@pytest.mark.parametrize("flags", [("--n_batch", 2, "--accumulate_steps", 2), ("--checkpoint_blocks",)], ids=lambda flags: flags[-2] if len(flags) > 1 else flags[0])
-def test_less_memory_trains_the_same(alone, run_mpi, tmp_path, flags):
-    assert_same_training(alone, started(run_mpi(2, PROGRAM, tmp_path, *flags), tmp_path))
-
-
-def test_compressed_gradients_are_the_same_on_all_ranks_and_near_the_whole_ones(alone, run_mpi, tmp_path):
-    ranks = started(run_mpi(2, PROGRAM, tmp_path, "--compress_gradients"), tmp_path)
+def test_compressed_gradients_are_the_same_on_all_ranks_and_near_the_whole_ones(alone, two_ranks):
+    ranks, reports = loaded(two_ranks, "compressed"), loaded(alone, "plain")[0]["reports"]
     assert torch.equal(ranks[0]["weights"][3], ranks[1]["weights"][3])
-    for mine, both in zip(alone["reports"], ranks[0]["reports"]):
+    for mine, both in zip(reports, ranks[0]["reports"], strict=True):
         assert both["grad_norm"] == pytest.approx(mine["grad_norm"], rel=2**-7)  # eight bits, rounded before and after the sum
-    assert ranks[0]["reports"][0]["grad_norm"] != pytest.approx(alone["reports"][0]["grad_norm"], rel=1e-5)
+    assert ranks[0]["reports"][0]["grad_norm"] != pytest.approx(reports[0]["grad_norm"], rel=1e-5)
 
 
 def test_mpiexec_without_a_count_starts_one_rank(alone, run_mpi, tmp_path):
-    ranks = started(run_mpi(None, PROGRAM, tmp_path), tmp_path)
-    assert len(ranks) == 1
-    assert torch.equal(ranks[0]["weights"][3], alone["weights"][3])
+    (rank,) = loaded(started(run_mpi(None, PROGRAM, tmp_path, "plain"), tmp_path), "plain")
+    assert torch.equal(rank["weights"][3], loaded(alone, "plain")[0]["weights"][3])
 
 
-def test_nan_on_one_rank_skips_the_update_on_all(run_mpi, tmp_path):
-    ranks = started(run_mpi(2, PROGRAM, tmp_path, "nan_on=1"), tmp_path)
+def test_nan_on_one_rank_skips_the_update_on_all(two_ranks):
+    ranks = loaded(two_ranks, "nan_on_rank_1")
     for rank in ranks:
         assert torch.equal(rank["weights"][2], rank["weights"][1])  # the update with the NaN changed nothing
         assert torch.equal(rank["averages"][2], rank["averages"][1])

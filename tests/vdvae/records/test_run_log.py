@@ -5,9 +5,9 @@ import math
 
 import pytest
 
-from vdvae.records.events import REASONS
 from vdvae.records.run_counts import event_counts
 from vdvae.records.run_log import TOTAL_KEYS, read_run
+from vdvae.records.step_report import REASONS
 
 OWN_HPARAMS = {"seed": 3, "sigma_param": "explin", "posterior_sigma_param": None, "prior_sigma_param": None,
                "prior_const1": False, "dataset": "cifar10"}
@@ -60,7 +60,7 @@ def test_own_run_counts_distinct_updates(write_run):
     run = read_run(write_run(own({"time": "t", "message": "training"}, train_line(10, totals)), events))
     assert (run.skipped_updates, run.nan_updates, run.high_gradients) == (3, 2, 1)
     assert [run.counts[reason] for reason in REASONS] == [2, 0, 1, 1]
-    assert (run.seed, run.last_step, run.is_original, run.notes) == (3, 10, False, [])
+    assert (run.seed, run.last_step, run.parameterization, run.notes) == (3, 10, "explin", [])
 
 
 def test_own_windows_add_up_to_the_last_total(write_run):
@@ -122,7 +122,7 @@ def test_original_windows_are_not_counted_twice(write_run):
     ]
     hparams = {"seed": 1, "iters_per_print": 100, "dataset": "cifar10"}
     run = read_run(write_run(hparam_lines(hparams) + lines, events=None))
-    assert run.is_original and run.parameterization == "original" and run.seed == 1
+    assert run.parameterization == "original" and run.seed == 1
     assert (run.skipped_updates, run.nan_updates, run.high_gradients) == (6, 1, 5)
     assert run.counts["rate_nan"] == 1 and run.counts["distortion_nan"] == 1 and run.counts["grad_nan"] is None
     assert [window.step for window in run.windows] == [0, 100, 200]
@@ -203,7 +203,7 @@ def test_a_later_test_with_another_scale_does_not_change_what_was_trained(write_
 
 def test_log_without_hyper_parameters_is_not_taken_for_the_originals(write_run):
     run = read_run(write_run([high_grad_line(10, 1)], [event(3, "high_grad")]))
-    assert (run.is_original, run.parameterization, run.seed, run.high_gradients) == (False, "unknown", None, 1)
+    assert (run.parameterization, run.seed, run.high_gradients) == ("unknown", None, 1)
     assert run.notes == ["the log has no hparam lines: parameterization and seed are unknown"]
 
 

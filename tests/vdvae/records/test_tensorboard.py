@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from tests.vdvae.saving.test_resume import crashing, train
+from tests.vdvae.runs import crashing, train
 from vdvae.ranks.distributed import StartError
 
 

@@ -6,9 +6,9 @@ import pickle
 import pytest
 import torch
 
+from vdvae.model.vae import VAE
 from vdvae.saving.checkpoint import CheckpointError, restore_log, restore_optimizer, restore_weights, save_checkpoint
 from vdvae.step.optimizer import make_optimizer
-from vdvae.model.vae import VAE
 
 
 @pytest.fixture()
@@ -120,7 +120,7 @@ def test_the_originals_log_gives_its_position(tmp_path):
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     assert restore_log(str(path))[:2] == (10000, 4)
     path.write_text('{"type": "train_loss", "step": 1, "epo\n')
-    with pytest.raises(CheckpointError, match="line 1 is not JSON"):
+    with pytest.raises(CheckpointError, match="line 1: not JSON"):
         restore_log(str(path))
     path.write_text('{"message": "hello"}\n')
     with pytest.raises(CheckpointError, match="no train_loss line"):

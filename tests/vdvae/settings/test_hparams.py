@@ -2,16 +2,18 @@
 
 import hashlib
 import json
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 import torch
 
 from stable_params import Constant, ExpLin, UpBounded, Vanilla
+from vdvae.model.vae import VAE
 from vdvae.settings.architecture_checks import check_architecture
 from vdvae.settings.block_strings import Widths, parse_decoder_blocks, parse_encoder_blocks
-from vdvae.settings.hparams import HparamsError, load_hparams
-from vdvae.model.vae import VAE
+from vdvae.settings.hparams import Hparams, HparamsError, load_hparams
+from vdvae.settings.table import Effect, Settings, settings_that_change
 
 LAYOUTS = json.loads((Path(__file__).parents[2] / "golden" / "state_dict_layouts.json").read_text())
 CIFAR = ["--hps", "cifar10"]
@@ -116,3 +118,22 @@ def test_block_strings():
     assert parse_decoder_blocks("1x1,4m1,4x2") == [(1, None), (4, 1), (4, None), (4, None)]
     assert [Widths(8, "4:16,1:32")[res] for res in (8, 4, 1)] == [8, 16, 32]
     check_architecture("8x1,8d2,4d4,1x1", "1x1,4m1,8m4", Widths(8, "4:16,1:16"), 8, 0.25)
+
+
+def test_the_effect_of_each_setting_is_what_the_code_does_with_it(small_hparams):
+    """The model of settings with the effect MODEL or DATA is the model of all settings; resume, compare and encode rely on it."""
+    hparams = small_hparams("--sigma_param", "explin", "--posterior", "residual", "--lr", "0.5", "--plain", "--desc", "other")
+    of_model = {name: getattr(hparams, name) for name in settings_that_change(Effect.MODEL, Effect.DATA)}
+    models = []
+    for each in (hparams, Hparams(**of_model)):
+        torch.manual_seed(0)
+        models.append(VAE(each))
+    assert str(models[0]) == str(models[1]) and models[0].state_dict().keys() == models[1].state_dict().keys()
+    assert all(torch.equal(a, b) for a, b in zip(models[0].parameters(), models[1].parameters()))
+    assert models[0].decoder.dec_blocks[0].prior_scale == models[1].decoder.dec_blocks[0].prior_scale == ExpLin()
+
+
+def test_each_setting_has_one_effect():
+    names = [item.name for item in fields(Settings)]
+    assert settings_that_change(*Effect) == names
+    assert sorted(sum((settings_that_change(effect) for effect in Effect), [])) == sorted(names)

@@ -5,18 +5,18 @@ from contextlib import contextmanager
 import pytest
 import torch
 
-from vdvae.step.acceleration import allow_tf32, described, memory_format, settled, tf32_in_training
+from vdvae.data.preprocess import Batch
+from vdvae.model.vae import VAE
 from vdvae.ranks.distributed import StartError, World
-from vdvae.step.ema import average_of
-from vdvae.settings.hparams import load_hparams
 from vdvae.settings.checks import HparamsError
+from vdvae.settings.hparams import load_hparams
+from vdvae.step.acceleration import allow_tf32, acceleration_line, memory_format, for_device, tf32_in_training
 from vdvae.step.locate import worst_part
 from vdvae.step.optimizer import make_optimizer
-from vdvae.data.preprocess import Batch
+from vdvae.step.step_result import PendingReport
+from vdvae.step.step_result import StepResult
+from vdvae.step.train_step import TrainStep, average_of
 from vdvae.training.run import run
-from vdvae.step.step_report import PendingReport
-from vdvae.step.train_step import StepResult, TrainStep
-from vdvae.model.vae import VAE
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
@@ -37,46 +37,46 @@ def updates(step, batch: Batch, count: int = 3) -> list[StepResult]:
 
 
 @pytest.mark.parametrize("native", [True, False])
-def test_precision_is_what_the_device_has_unless_told(small_hparams, monkeypatch, native):
+def test_precision_is_what_the_device_has_unless_a_flag_says(small_hparams, monkeypatch, native):
     for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
         monkeypatch.setattr(torch.cpu, name, lambda: native)
-    assert settled(small_hparams(), CPU).precision == ("bf16" if native else "fp32")
-    assert settled(small_hparams("--plain"), CPU).precision == "fp32"
-    assert settled(small_hparams("--precision", "bf16"), CPU).precision == "bf16"
+    assert for_device(small_hparams(), CPU).precision == ("bf16" if native else "fp32")
+    assert for_device(small_hparams("--plain"), CPU).precision == "fp32"
+    assert for_device(small_hparams("--precision", "bf16"), CPU).precision == "bf16"
 
 
-@pytest.mark.parametrize("flags, ranks, told", [
+@pytest.mark.parametrize("flags, ranks, words", [
     (("--precision", "tf32"), 1, "precision is 'tf32'"), (("--cuda_graphs",), 1, "--cuda_graphs needs a GPU"),
     (("--compress_gradients",), 1, "between ranks, there is one rank"),
     (("--compile",), 1, "no-such-compiler is not there")])
-def test_what_a_cpu_cannot_do_is_told(small_hparams, monkeypatch, flags, ranks, told):
+def test_what_a_cpu_cannot_do_is_refused(small_hparams, monkeypatch, flags, ranks, words):
     monkeypatch.setenv("CXX", "no-such-compiler")
-    with pytest.raises(HparamsError, match=told):
-        settled(small_hparams(*flags), CPU, ranks)
+    with pytest.raises(HparamsError, match=words):
+        for_device(small_hparams(*flags), CPU, ranks)
 
 
 def test_compiling_for_a_gpu_needs_triton(small_hparams, monkeypatch):
     monkeypatch.setattr("vdvae.step.acceleration.find_spec", lambda name: None)
     with pytest.raises(HparamsError, match="needs the package triton"):
-        settled(small_hparams("--compile", "--precision", "fp32"), CUDA)
+        for_device(small_hparams("--compile", "--precision", "fp32"), CUDA)
 
 
 def test_graphs_are_for_one_rank(small_hparams):
     hparams = small_hparams("--cuda_graphs", "--precision", "fp32")
-    assert settled(hparams, CUDA).cuda_graphs
+    assert for_device(hparams, CUDA).cuda_graphs
     with pytest.raises(HparamsError, match="one rank, there are 2"):
-        settled(hparams, CUDA, 2)
+        for_device(hparams, CUDA, 2)
 
 
-@pytest.mark.parametrize("flags, told", [
+@pytest.mark.parametrize("flags, words", [
     (("--plain", "--precision", "bf16"), "precision is bf16.*leave out --precision"),
     (("--plain", "--compile"), "leave out --compile"),
     (("--plain", "--compress_gradients"), "leave out --compress_gradients"), (("--precision", "fp16"), "precision is 'fp16'"),
     (("--n_batch", 8, "--accumulate_steps", 3), "accumulate_steps is 3, it must divide n_batch, which is 8"),
     (("--accumulate_steps", 0), "at least 1"), (("--cuda_graphs", "--checkpoint_blocks"), "leave one of the two out"),
     (("--cuda_graphs", "--optimizer", "apex"), "apex")])
-def test_flags_that_contradict_each_other_are_refused(small_hparams, flags, told):
-    with pytest.raises(HparamsError, match=told):
+def test_flags_that_contradict_each_other_are_refused(small_hparams, flags, words):
+    with pytest.raises(HparamsError, match=words):
         small_hparams(*flags)
 
 
@@ -109,9 +109,9 @@ def test_a_run_begins_with_float32(tmp_path):
 
 
 def test_the_log_line_names_what_is_on(small_hparams):
-    assert described(small_hparams("--plain", "--precision", "fp32")) == "acceleration: plain, convolutions in fp32"
+    assert acceleration_line(small_hparams("--plain", "--precision", "fp32")) == "acceleration: plain, convolutions in fp32"
     several = small_hparams("--precision", "bf16", "--checkpoint_blocks", "--accumulate_steps", 4)
-    assert described(several) == "acceleration: convolutions in bf16, channels last, checkpoint_blocks, batches in 4 parts"
+    assert acceleration_line(several) == "acceleration: convolutions in bf16, channels last, checkpoint_blocks, batches in 4 parts"
     assert memory_format(several) == torch.channels_last
 
 

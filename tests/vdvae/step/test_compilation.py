@@ -3,13 +3,11 @@
 import pytest
 import torch
 
-from vdvae.step.acceleration import memory_format
-from vdvae.step.compilation import compile_parts
-from vdvae.ranks.distributed import World
-from vdvae.step.ema import average_of
-from vdvae.step.optimizer import make_optimizer
-from vdvae.step.train_step import TrainStep
 from vdvae.model.vae import VAE
+from vdvae.ranks.distributed import World
+from vdvae.step.acceleration import compile_parts, memory_format
+from vdvae.step.optimizer import make_optimizer
+from vdvae.step.train_step import TrainStep, average_of
 
 
 @pytest.fixture(autouse=True)
@@ -20,10 +18,10 @@ def settings_of_the_compiler():
         yield
 
 
-@pytest.mark.parametrize("precision, losses, norms", [("fp32", 1e-4, 1e-4), ("bf16", 2**-9, 2**-6)])
-def test_compiled_updates_are_the_plain_ones_to_rounding(small_hparams, small_batch, precision, losses, norms):
+def test_compiled_updates_are_the_plain_ones_to_rounding(small_hparams, small_batch):
+    """Compiled once, in bf16, which has all that float32 has, and autocast and channels last too."""
     hparams = small_hparams("--sigma_param", "explin", "--dec_blocks", "8x3", "--enc_blocks", "8x2",
-                            "--no_bias_above", 0, "--precision", precision)
+                            "--no_bias_above", 0, "--precision", "bf16")
     input = small_batch.input.contiguous(memory_format=memory_format(hparams))
     figures, names = [], []
     for compiled in (False, True):
@@ -38,7 +36,7 @@ def test_compiled_updates_are_the_plain_ones_to_rounding(small_hparams, small_ba
         results = [step(input, small_batch.target, 1e-3) for _ in range(3)]
         figures.append(torch.stack([torch.cat([result.losses[0], result.grad_norm[None]]) for result in results]))
         names.append(list(vae.state_dict()))
-    for columns, tolerance in ((slice(3), losses), (slice(3, 4), norms)):
+    for columns, tolerance in ((slice(3), 2**-9), (slice(3, 4), 2**-6)):
         torch.testing.assert_close(figures[1][:, columns], figures[0][:, columns], rtol=tolerance, atol=0)
     assert names[0] == names[1]
     # Six parts, four graphs: encoder block, decoder block on an initial state and on a later one, likelihood.

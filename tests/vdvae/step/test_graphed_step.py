@@ -6,13 +6,13 @@ from copy import deepcopy
 import pytest
 import torch
 
+from vdvae.model.vae import VAE
 from vdvae.ranks.distributed import World
-from vdvae.step.ema import average_of
 from vdvae.step.graphed_step import WARM_UP, GraphedStep
 from vdvae.step.optimizer import make_optimizer
-from vdvae.step.step_report import PendingReport
-from vdvae.step.train_step import StepResult, TrainStep
-from vdvae.model.vae import VAE
+from vdvae.step.step_result import PendingReport
+from vdvae.step.step_result import StepResult
+from vdvae.step.train_step import TrainStep, average_of
 
 COPIED = ("losses", "grad_norm", "grad_norms", "skip", "stop")
 

@@ -4,14 +4,14 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from vdvae.model.vae import VAE
 from vdvae.ranks.distributed import World
-from vdvae.step.ema import average_of
+from vdvae.records.step_report import skip_reasons
 from vdvae.step.locate import locate_high_gradient, locate_loss, locate_nan_gradient
 from vdvae.step.optimizer import make_optimizer
 from vdvae.step.spectral import SpectralPenalty
-from vdvae.step.step_report import PendingReport, skip_reasons
-from vdvae.step.train_step import TrainStep
-from vdvae.model.vae import VAE
+from vdvae.step.step_result import PendingReport
+from vdvae.step.train_step import TrainStep, average_of
 
 
 def make_step(hparams) -> TrainStep:

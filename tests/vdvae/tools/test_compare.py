@@ -5,9 +5,9 @@ import math
 
 import pytest
 
-from vdvae.tools.compare import main, report, spread
 from vdvae.records.run_counts import TOTAL_KEYS
 from vdvae.records.run_log import read_run
+from vdvae.tools.compare import main, report, spread
 
 HPARAMS = {"dataset": "cifar10", "width": 384, "lr": 2e-4, "n_batch": 16, "prior_const1": False}
 
@@ -99,15 +99,28 @@ def test_differing_hyper_parameters_are_named_with_their_values(write_run):
 
 @pytest.mark.parametrize("key, value", [
     ("dataset", "imagenet32"), ("enc_blocks", "8x2"), ("dec_blocks", "1x1,8m1"), ("width", 8), ("n_batch", 1),
-    ("skip_threshold", -1), ("num_iters", 50), ("num_epochs", 3)])
+    ("skip_threshold", -1), ("num_iters", 50), ("num_epochs", 3), ("precision", "bf16"), ("optimizer", "apex"),
+    ("compile", True), ("mpi_size", 2)])
 def test_every_hyper_parameter_that_matters_is_compared(write_run, key, value):
-    base = {"enc_blocks": "8x1", "dec_blocks": "1x1", "skip_threshold": 400, "num_iters": 100, "num_epochs": 1}
+    base = {"enc_blocks": "8x1", "dec_blocks": "1x1", "skip_threshold": 400, "num_iters": 100, "num_epochs": 1,
+            "precision": "fp32", "optimizer": "adamw", "compile": False, "mpi_size": 1}
     warnings = compare(write_run("a", **base), write_run("b", seed=1, **base | {key: value}))["warnings"]
     assert len(warnings) == 1 and warnings[0].startswith(f"runs differ in {key}: ") and str(value) in warnings[0]
 
 
+@pytest.mark.parametrize("key, value", [("desc", "b"), ("iters_per_print", 7), ("data_root", "/elsewhere"), ("num_workers", 2)])
+def test_what_computes_nothing_is_not_compared(write_run, key, value):
+    base = {"desc": "a", "iters_per_print": 100, "data_root": "./", "num_workers": None}
+    assert compare(write_run("a", **base), write_run("b", seed=1, **base | {key: value}))["warnings"] == []
+
+
 def test_a_hyper_parameter_that_one_log_lacks_is_no_difference(write_run):
     assert compare(write_run("a"), write_run("b", seed=1, num_iters=5))["warnings"] == []
+
+
+def test_a_value_that_is_a_list_is_compared_too(write_run):
+    a, b = write_run("a", width=[8, 16]), write_run("b", seed=1, width=[8, 32])
+    assert compare(a, b)["warnings"] == [f"runs differ in width: [8, 16] ({a}); [8, 32] ({b})"]
 
 
 def test_differing_split_and_final_step_are_said(write_run):

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 import torch
 
-from vdvae.tools import encode
 from vdvae.data.folder import read_image
-from vdvae.ranks.distributed import World
-from vdvae.records.log import RunLogger
 from vdvae.data.preprocess import Preprocess
-from vdvae.ranks.randomness import own_noise
-from vdvae.saving.start import log_start
 from vdvae.model.vae import VAE
+from vdvae.ranks.distributed import World
+from vdvae.ranks.randomness import own_noise
+from vdvae.records.log import RunLogger
+from vdvae.saving.begin import log_start
+from vdvae.tools import encode
 
 FLAGS = ["--sigma_param", "explin", "--posterior", "residual", "--prior_const1", "--lr", "0.5"]
 NAMES = ["a.png", "deep/er/b.JPG", "deep/f.png", "ähre.jpeg"]

@@ -7,9 +7,9 @@ import sys
 
 import pytest
 
-from vdvae.tools.inspect import cell, main, report
 from vdvae.records.run_counts import TOTAL_KEYS
 from vdvae.records.run_log import read_run
+from vdvae.tools.inspect import cell, main, report
 
 HPARAMS = {"seed": 2, "sigma_param": "exp", "prior_const1": False, "dataset": "photos32"}
 EVENTS = [

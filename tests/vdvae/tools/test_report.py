@@ -14,11 +14,11 @@ import imageio.v3 as imageio
 import numpy as np
 import pytest
 
-from vdvae.tools.compare import main, report
-from vdvae.tools.paper_table4 import PAPER_TABLE_4, paper_row
-from vdvae.tools.report.files import report_files
 from vdvae.records.run_counts import TOTAL_KEYS
 from vdvae.records.run_log import read_run
+from vdvae.tools.compare import main, report
+from vdvae.tools.report.files import report_files
+from vdvae.tools.report.table4 import PAPER_TABLE_4, paper_row
 
 ROOT = Path(__file__).resolve().parents[3]
 HPARAMS = {"dataset": "photos32", "dec_blocks": "1x1,4m1,4x1", "num_variables_visualize": 1,

@@ -4,18 +4,16 @@ import numpy as np
 import pytest
 import torch
 
-from vdvae.step.compilation import compile_parts
 from vdvae.data.images import ArrayImages
-from vdvae.ranks.distributed import World
-from vdvae.step.ema import average_of
-from vdvae.step.graphed_step import CudaGraph, GraphedStep
-from vdvae.training.loader import TrainLoader
-from vdvae.step.optimizer import make_optimizer
-from vdvae.ranks.randomness import own_noise, seed_noise
-from vdvae.saving.resume import noise_state
-from vdvae.step.step_report import PendingReport
-from vdvae.step.train_step import TrainStep
 from vdvae.model.vae import VAE
+from vdvae.ranks.distributed import World
+from vdvae.ranks.randomness import noise_state, own_noise, seed_noise
+from vdvae.step.acceleration import compile_parts
+from vdvae.step.graphed_step import CudaGraph, GraphedStep
+from vdvae.step.optimizer import make_optimizer
+from vdvae.step.step_result import PendingReport
+from vdvae.step.train_step import TrainStep, average_of
+from vdvae.training.loader import TrainLoader
 
 pytestmark = pytest.mark.cuda
 GPU = World(device=torch.device("cuda", 0))
@@ -73,7 +71,7 @@ def test_images_that_stay_on_the_gpu_are_those_of_the_loader(small_hparams, monk
     images = ArrayImages(np.random.default_rng(0).integers(0, 256, (23, 8, 8, 3), dtype=np.uint8), np.arange(2, 23))
     hparams = small_hparams("--n_batch", 4)
     resident = list(TrainLoader(images, hparams, GPU).epoch(1))
-    monkeypatch.setattr("vdvae.training.resident.RESIDENT_BYTES", 0)
+    monkeypatch.setattr("vdvae.training.loader.RESIDENT_BYTES", 0)
     loaded = list(TrainLoader(images, hparams, GPU).epoch(1))
     assert all(batch.device.type == "cuda" for batch in resident)
     assert torch.equal(torch.stack(resident).cpu(), torch.stack(loaded))

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from vdvae.data.images import ArrayImages
+from vdvae.data.preprocess import Preprocess
+from vdvae.model.vae import VAE
 from vdvae.ranks.distributed import World
 from vdvae.training.evaluate import evaluate
-from vdvae.data.preprocess import Preprocess
 from vdvae.training.sample_sheet import sheet_rows, tile, write_sample_sheet
-from vdvae.model.vae import VAE
 
 
 @pytest.fixture()

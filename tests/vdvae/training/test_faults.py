@@ -8,19 +8,19 @@ import pytest
 import torch
 
 from benchmarks.faults.injected_run import FAULTS
-from tests.vdvae.saving.test_resume import stopping, train
-from vdvae.records import log as log_module
-from vdvae.saving.checkpoint import save_checkpoint
-from vdvae.ranks.distributed import World
-from vdvae.step.ema import average_of
-from vdvae.training.endings import NotSaved, Stopped
-from vdvae.step.locate import locate_loss, locate_nan_gradient
-from vdvae.records.log import RunLogger, append_whole
-from vdvae.step.optimizer import make_optimizer
-from vdvae.saving.run_state import Position, save_state
-from vdvae.step.step_report import PendingReport
-from vdvae.step.train_step import TrainStep
+from tests.vdvae.runs import stopping, train
 from vdvae.model.vae import VAE
+from vdvae.ranks.distributed import World
+from vdvae.records import log as log_module
+from vdvae.records.jsonl import append_whole
+from vdvae.records.log import RunLogger
+from vdvae.saving.checkpoint import save_checkpoint
+from vdvae.saving.run_state import Position, save_state
+from vdvae.step.locate import locate_loss, locate_nan_gradient
+from vdvae.step.optimizer import make_optimizer
+from vdvae.step.step_result import PendingReport
+from vdvae.step.train_step import TrainStep, average_of
+from vdvae.training.endings import NotSaved, Stopped
 
 EXPECTED = {"nan-input": ({"rate_nan", "distortion_nan"}, "encoder", None), "inf-input": ({"rate_nan", "distortion_nan"}, "encoder", None),
             "nan-activation": ({"rate_nan", "distortion_nan"}, "decoder", 2), "inf-activation": ({"rate_nan", "distortion_nan"}, "decoder", 2),
@@ -50,14 +50,13 @@ FLAGS = ["--hps", "photos32_overfit", "--width", 8, "--zdim", 2, "--num_mixtures
          "32d32,1x1", "--num_iters", 4, "--device", "cpu", "--num_variables_visualize", 0, "--num_temperatures_visualize", 0]
 
 
-@pytest.mark.parametrize("launcher", ["run_mpi", "run_torchrun"])
-@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("launcher, rank", [("run_mpi", 0), ("run_torchrun", 1)])
 def test_the_first_error_of_a_rank_is_on_the_screen_and_ends_all(request, tmp_path, launcher, rank):
     start = request.getfixturevalue(launcher)
     done = start(2, "-m", "benchmarks.faults.injected_run", "exception", rank, 2, *FLAGS, "--save_dir", tmp_path, "--desc", "run")
-    told = [line for line in done.stderr.splitlines() if line.startswith("error on rank")]
-    assert told, done.stderr
-    assert done.returncode not in (0, 2) and told[0] == f"error on rank {rank} of 2: MemoryError: no memory left"
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error on rank")]
+    assert errors, done.stderr
+    assert done.returncode not in (0, 2) and errors[0] == f"error on rank {rank} of 2: MemoryError: no memory left"
 
 
 @contextlib.contextmanager
@@ -81,7 +80,7 @@ def test_a_line_for_which_there_is_no_room_is_left_out_whole(tmp_path):
     assert path.read_bytes() == b"x" * 899 + b"\n" + b"z" * 49 + b"\n"
 
 
-def test_lost_lines_are_counted_and_told_once(tmp_path, capsys):
+def test_lost_lines_are_counted_and_reported_once(tmp_path, capsys):
     log = RunLogger(tmp_path)
     with small_disk():
         for step in range(40):
@@ -91,7 +90,7 @@ def test_lost_lines_are_counted_and_told_once(tmp_path, capsys):
     assert capsys.readouterr().err.count("a line of events.jsonl could not be written") == 1
 
 
-def test_a_run_whose_log_lost_lines_trains_to_its_end_and_says_so(tmp_path, monkeypatch):
+def test_a_run_whose_log_lost_lines_trains_to_its_end_and_says_so(undisturbed, tmp_path, monkeypatch):
     whole, calls = append_whole, []
 
     def full(path, content):
@@ -100,16 +99,15 @@ def test_a_run_whose_log_lost_lines_trains_to_its_end_and_says_so(tmp_path, monk
             raise OSError(28, "No space left on device")
         whole(path, content)
 
-    expected = train(tmp_path / "whole")
     monkeypatch.setattr(log_module, "append_whole", full)
     with pytest.raises(NotSaved, match="trained to step 12; 3 lines of the logs are lost") as end:
         train(tmp_path / "full")
     assert end.value.exit_code == 4 and (tmp_path / "full/run/finished.json").is_file()
-    ours, theirs = (torch.load(folder / "latest-model.th", weights_only=True) for folder in (tmp_path / "full/run", expected))
+    ours, theirs = (torch.load(folder / "latest-model.th", weights_only=True) for folder in (tmp_path / "full/run", undisturbed))
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
-def test_a_shortened_log_is_told_and_goes_on_in_whole_lines(tmp_path, monkeypatch, capsys):
+def test_a_shortened_log_is_reported_and_goes_on_in_whole_lines(tmp_path, monkeypatch, capsys):
     with monkeypatch.context() as patch:
         stopping(patch, 4)
         with pytest.raises(Stopped):

@@ -8,17 +8,17 @@ import pytest
 import torch
 
 from stable_params import Normal, Scale
-from vdvae.data import load_splits
 from vdvae.data.images import ArrayImages
-from vdvae.model.decoder import Latent
-from vdvae.ranks.distributed import World
-from vdvae.training.evaluate import evaluate
-from vdvae.settings.hparams import HparamsError, load_hparams
-from vdvae.training.importance import importance_weighted, log_mean_weight, log_weights, own_bounds
 from vdvae.data.preprocess import Preprocess
-from vdvae.ranks.randomness import own_noise
-from vdvae.saving.start import load_vae
+from vdvae.data.splits import load_splits
+from vdvae.model.decoder import Latent
 from vdvae.model.vae import VAE
+from vdvae.ranks.distributed import World
+from vdvae.ranks.randomness import own_noise
+from vdvae.saving.training_state import new_vae
+from vdvae.settings.hparams import HparamsError, load_hparams
+from vdvae.training.evaluate import evaluate
+from vdvae.training.importance import importance_weighted, log_mean_weight, log_weights, own_bounds
 
 DIMENSIONS = 3  # of x, so that a mix-up of nats and nats per dimension shows
 
@@ -136,7 +136,7 @@ def test_two_ranks_score_each_image_once_and_log_it(run_mpi, tmp_path):
     assert line["type"] == "test_loss" and line["importance_samples"] == 3 and "elbo" in line
     hparams = load_hparams(flags)
     images = load_splits(hparams.dataset, hparams.data_root, hparams.image_size, hparams.seed).test
-    average = load_vae(hparams, World())[1]
+    average = new_vae(hparams, World())[1]
     shares = [own_bounds(average, images, Preprocess(hparams.dataset_spec), 3, World(rank, 2), 0, 3) for rank in (0, 1)]
     bounds = torch.cat(shares).numpy()
     assert len(bounds) == line["n_images"] == len(images)

@@ -19,7 +19,7 @@ def images() -> ArrayImages:
 def kind(request, monkeypatch):
     """Every test with a set that is small enough to stay on the device, and with the same set when it is not."""
     if request.param == "loaded":
-        monkeypatch.setattr("vdvae.training.resident.RESIDENT_BYTES", 0)
+        monkeypatch.setattr("vdvae.training.loader.RESIDENT_BYTES", 0)
     return request.param
 
 
@@ -69,7 +69,7 @@ def test_an_epoch_taken_up_in_the_middle_and_part_of_an_array(images, small_hpar
 def test_resident_and_loaded_batches_are_the_same(images, small_hparams, monkeypatch):
     batches = []
     for limit in (0, 2**31):
-        monkeypatch.setattr("vdvae.training.resident.RESIDENT_BYTES", limit)
+        monkeypatch.setattr("vdvae.training.loader.RESIDENT_BYTES", limit)
         batches.append(torch.stack(list(TrainLoader(images, small_hparams("--n_batch", 4), World(1, 2)).epoch(5))))
     assert batches[0].dtype == torch.uint8 and torch.equal(*batches)
 

@@ -9,16 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from vdvae.ranks.distributed import StartError, World
-from vdvae.settings.hparams import load_hparams
-from vdvae.ranks.randomness import seed_noise
-from vdvae.training.run import run
-from vdvae.records.run_log import read_run
+from tests.vdvae.runs import TINY
 from vdvae.model.vae import VAE
+from vdvae.ranks.distributed import StartError, World
+from vdvae.ranks.randomness import seed_noise
+from vdvae.records.run_log import read_run
+from vdvae.settings.hparams import load_hparams
+from vdvae.training.run import run
 
-TINY = ["--hps", "photos32_overfit", "--width", "8", "--zdim", "2", "--num_mixtures", "1", "--sigma_param", "explin",
-        "--dec_blocks", "1x1,4m1,32m4", "--enc_blocks", "32d8,4d4,1x1", "--num_iters", "12", "--iters_per_print", "5",
-        "--num_images_visualize", "3", "--num_variables_visualize", "1", "--num_temperatures_visualize", "1"]
 ORIGINAL_KEYS = {"lr", "epoch", "step", "elbo", "elbo_filtered", "distortion", "rate", "grad_norm", "distortion_nans", "rate_nans",
                  "skipped_updates", "iter_time", "model", "type", "time"}
 
@@ -58,6 +56,11 @@ def test_log_lines_have_the_originals_keys_and_cover_each_update_once(finished):
     assert (hparams["sigma_param"], hparams["n_batch"], hparams["mpi_size"]) == ("explin", 4, 1)
     last = records(finished / "log.jsonl", "eval_loss")[-1]
     assert (last["step"], last["n_images"]) == (12, 10) and last["elbo"] == pytest.approx(last["distortion"] + last["rate"])
+
+
+def test_it_evaluates_after_every_so_many_epochs_and_at_the_end(tmp_path):
+    folder = train(tmp_path, "--epochs_per_eval", 2)  # of two updates each
+    assert [(line["epoch"], line["step"]) for line in records(folder / "log.jsonl", "eval_loss")] == [(0, 2), (2, 6), (4, 10), (5, 12)]
 
 
 def test_training_learns(finished):
@@ -137,7 +140,7 @@ def test_the_log_says_what_was_on_in_each_session(tmp_path, flags, said):
 
 
 def test_test_at_end_scores_what_test_eval_would(tmp_path):
-    flags = ["--dataset", "photos32", "--num_iters", 3]
+    flags = ["--dataset", "photos32", "--num_iters", 3, "--n_batch", 128]
     folder = train(tmp_path / "a", *flags, "--test_at_end")
     (at_end,) = records(folder / "log.jsonl", "test_loss")
     assert at_end["step"] == 3 and read_run(folder).final_nelbo.split == "test"
@@ -188,10 +191,9 @@ def test_command_line_on_two_ranks(run_mpi, run_python, tmp_path):
     assert compared.returncode == 0 and "explin" in compared.stdout
 
 
-@pytest.mark.parametrize("flags, words", [
+@pytest.mark.parametrize("flags, words", [  # found before the ranks meet, and found by all of them together
     (["--hps", "cifar10", "--sigma_param", "explim"], ["explim", "explin"]),
     (["--hps", "cifar10", "--data_root", "nowhere"], ["nowhere", "run_scripts/setup_cifar10.sh"]),
-    ([*TINY, "--restore_path", "nowhere.th"], ["nowhere.th"]),
 ])
 def test_errors_are_one_message_and_exit_code_2(run_mpi, tmp_path, flags, words):
     result = run_mpi(2, "train.py", *flags, "--save_dir", tmp_path / "runs")
@@ -200,3 +202,9 @@ def test_errors_are_one_message_and_exit_code_2(run_mpi, tmp_path, flags, words)
     for word in words:
         assert word in result.stderr
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_missing_file_of_weights_is_named_before_anything_is_written(tmp_path):
+    with pytest.raises(StartError, match="no file nowhere.th"):
+        train(tmp_path, "--restore_path", "nowhere.th")
+    assert not list(tmp_path.iterdir())

@@ -1,16 +1,31 @@
 """Figure 2: negative ELBO and cumulative skipped updates against steps, one colour a parameterization."""
 
+import math
+import statistics
+from itertools import accumulate
+from typing import NamedTuple
+
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from vdvae.tools.report.colours import line_styles
-from vdvae.tools.report.curves import Curve, axis_limits, beyond, nelbo_curve, skipped_curve, within
 from vdvae.records.run_log import RunLog
 
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_STYLES = ("-", "--", ":", "-.")
+_FENCE = 3  # interquartile ranges above the upper quartile: first and blown-up losses would flatten all others
+_LEAST = 0.1  # of the upper quartile, so that a flat run does not show its last digits
+_MARGIN = 0.05
 _DOTTED_UP_TO = 100  # log lines; dots show a lone one between two gaps, and hide the lines where there are more
 _BAND_ROW = 0.035  # of the axis
 _LINEAR_UP_TO = 10  # skipped updates; above that the axis is logarithmic, as counts run from 1 to thousands
+
+
+class Curve(NamedTuple):
+    """`steps[i]` and `values[i]` belong together."""
+
+    steps: list[int]
+    values: list[float]
 
 
 def draw_figure2(runs: list[RunLog], labels: list[str]) -> Figure:
@@ -77,3 +92,48 @@ def _finish(axes: Axes, label: str, title: str) -> None:
     axes.set_title(title, fontsize=10)
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def nelbo_curve(run: RunLog) -> Curve:
+    """Bits per dimension, the mean over the finite updates of each log window; NaN where it has none."""
+    return Curve([window.step for window in run.windows], [window.finite_loss / math.log(2) for window in run.windows])
+
+
+def skipped_curve(run: RunLog) -> Curve:
+    """Skipped updates since the run began, from the log's windows, else from the steps of its events."""
+    if run.windows:
+        counts = [window.counts["skipped_updates"] for window in run.windows]
+        return Curve([window.step for window in run.windows], list(accumulate(counts)))
+    steps = sorted({event["step"] for event in run.events if event.get("skipped", True)})
+    return Curve(steps, list(range(1, len(steps) + 1)))
+
+
+def axis_limits(curves: list[Curve]) -> tuple[float, float] | None:
+    """Lower and upper end of an axis for the finite values without those far above the others; None without any."""
+    values = [value for curve in curves for value in curve.values if math.isfinite(value)]
+    if not values:
+        return None
+    low, high = min(values), max(values)
+    if len(values) > 1:
+        first, _, third = statistics.quantiles(values, method="inclusive")
+        high = min(high, third + max(_FENCE * (third - first), _LEAST * abs(third)))
+    margin = _MARGIN * ((high - low) or abs(high) or 1)
+    return low - margin, high + margin
+
+
+def within(curve: Curve, upper: float) -> Curve:
+    """The curve with a gap, NaN, where its value is above the axis."""
+    return Curve(curve.steps, [value if value <= upper else math.nan for value in curve.values])
+
+
+def beyond(curve: Curve, upper: float) -> list[int]:
+    """Steps whose value is above the axis or not finite."""
+    return [step for step, value in zip(*curve) if not value <= upper]
+
+
+def line_styles(labels: list[str]) -> dict[str, dict[str, str]]:
+    """Matplotlib's `color` and `linestyle` for each label; the colours begin again with a dashed line after seven."""
+    return {
+        label: {"color": _COLOURS[n % len(_COLOURS)], "linestyle": _STYLES[n // len(_COLOURS) % len(_STYLES)]}
+        for n, label in enumerate(labels)
+    }

@@ -6,15 +6,13 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from vdvae.records.run_log import RunLog
 from vdvae.tools.report.figure2 import draw_figure2
-from vdvae.tools.report.figure3 import draw_figure3
+from vdvae.tools.report.figure3 import Sheet, draw_figure3, latest_sheet
 from vdvae.tools.report.page import page
 from vdvae.tools.report.rate_figure import draw_rates
-from vdvae.tools.report.run_table import runs_csv
-from vdvae.tools.report.sheets import Sheet, latest_sheet
-from vdvae.tools.report.skip_counts import SkipMap, skip_map
-from vdvae.tools.report.skip_figure import draw_skip_map
-from vdvae.records.run_log import RunLog
+from vdvae.tools.report.skip_map import SkipMap, draw_skip_map, skip_map
+from vdvae.tools.report.table4 import runs_csv
 
 _DOTS_PER_INCH = 150
 
@@ -38,7 +36,8 @@ def report_files(runs: list[RunLog], report: dict) -> dict[str, bytes]:
     rates = draw_rates(runs, labels)
     figures |= {"rates": _png(rates)} if rates else {}
     shown = _one_each(runs, labels, sheets)
-    titled = {_title(run): sheets[run.name] for run in _in_order(runs, labels) if run.name in sheets}
+    titled = {f"{run.parameterization}, seed {run.seed}: {run.name}": sheets[run.name]
+              for run in _in_order(runs, labels) if run.name in sheets}
     datasets = sorted({str(run.hparams["dataset"]) for run in runs if "dataset" in run.hparams})
     files = {
         "report.html": page(report | {"notes": report["notes"] + damaged}, datasets, figures, titled).encode(),
@@ -77,10 +76,6 @@ def _one_each(runs: list[RunLog], labels: list[str], sheets: dict[str, Sheet]) -
 
 def _in_order(runs: list[RunLog], labels: list[str]) -> list[RunLog]:
     return sorted(runs, key=lambda run: (labels.index(run.parameterization), run.seed is None, run.seed or 0))
-
-
-def _title(run: RunLog) -> str:
-    return f"{run.parameterization}, seed {run.seed}: {run.name}"
 
 
 def _png(figure: Figure) -> bytes:

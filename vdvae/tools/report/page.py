@@ -3,10 +3,9 @@
 import base64
 from html import escape
 
-from vdvae.tools.paper_table4 import PAPER_SETTING
-from vdvae.tools.report.sheets import Sheet
+from vdvae.tools.report.figure3 import Sheet
 from vdvae.tools.report.summary import sentences
-from vdvae.tools.report.tables import runs_table, table4
+from vdvae.tools.report.table4 import PAPER_SETTING, runs_table, table4
 
 _ROW_PIXELS = (24, 128)  # smallest and largest height of one row of a sheet on the page
 
@@ -33,7 +32,10 @@ figure { margin: 1em 0; } figure.plot img { max-width: 100%; height: auto; }
 
 
 def page(report: dict, datasets: list[str], figures: dict[str, bytes], sheets: dict[str, Sheet]) -> str:
-    """The page's HTML. `figures` holds PNGs by `figure2`, `skips` and, if there are any, `rates`; `sheets` each run's latest by its title."""
+    """The page's HTML. `figures` holds PNGs by `figure2`, `skips` and, if there are any, `rates`.
+
+    `sheets` holds each run's latest sheet by its title.
+    """
     parts = [
         _section("Did it help?", _list(sentences(report["groups"]))),
         _section("Table 4", _wide(table4(report["groups"])) + _paragraph(_table_note(datasets, report["groups"]))),
@@ -113,4 +115,4 @@ _RATES = ("The rate (KL) of each decoder block in the averaged model, mean over 
 _FIGURE3 = ("Each run's latest sample sheet, one column an image. From the top: originals from the validation images; "
             "reconstructions whose first latents are the posterior's and whose others are drawn at temperature 0.1; "
             "free samples at falling temperatures, from 1.0.")
-_RUNS = "NELBO in nats per dimension; counts are updates of the whole run; - is what a log does not tell."
+_RUNS = "NELBO in nats per dimension; counts are updates of the whole run; - stands for what a log does not say."

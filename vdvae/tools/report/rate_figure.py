@@ -6,9 +6,8 @@ from itertools import groupby
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from vdvae.tools.report.colours import line_styles
-from vdvae.tools.report.skip_counts import decoder_resolutions
 from vdvae.records.run_log import RunLog
+from vdvae.tools.report.figure2 import line_styles
 
 _COLUMNS = 2
 
@@ -44,7 +43,7 @@ def _draw_panel(axes: Axes, label: str, group: list[RunLog], colour: str) -> Non
     left_out = f", {len(group) - shown} with a rate that is not finite left out" if shown < len(group) else ""
     axes.set_title(f"{label} ({shown} run{'' if shown == 1 else 's'}{left_out})", fontsize=9, loc="left")
     axes.set_ylabel("rate (bits/dim)", fontsize=8)
-    _mark_resolutions(axes, decoder_resolutions(group[0]))
+    _mark_resolutions(axes, group[0].decoder_resolutions)
     axes.tick_params(labelsize=7)
     axes.spines[["top", "right"]].set_visible(False)
 

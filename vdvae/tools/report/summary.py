@@ -2,7 +2,7 @@
 
 import math
 
-from vdvae.tools.report.cells import spread_cell
+from vdvae.tools.report.table4 import spread_cell
 
 BASELINES = ("vanilla", "original")
 _COUNTED = {"skipped_updates": "skipped updates", "nan_updates": "NaN updates"}

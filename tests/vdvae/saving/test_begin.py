@@ -1,9 +1,9 @@
 """Runs that stop, crash or cannot be saved, and go on with the bits of the undisturbed one."""
 
-import contextlib
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,84 +14,17 @@ import numpy as np
 import pytest
 import torch
 
-from tests.vdvae.training.test_train import TINY
-from vdvae.training import run as run_module
-from vdvae.training import trainer as trainer_module
-from vdvae.ranks.distributed import StartError, World
-from vdvae.training.endings import NotSaved, Stopped, Stuck
-from vdvae.settings.hparams import HparamsError, load_hparams
-from vdvae.training.run import run
+from tests.vdvae.runs import FLAGS, assert_same, crashing, lines, stopping, tensors, train
+from vdvae.ranks.distributed import StartError
 from vdvae.records.run_log import read_run
 from vdvae.saving.run_state import saved_states
+from vdvae.settings.hparams import HparamsError
 from vdvae.step.train_step import TrainStep
+from vdvae.training import outputs as outputs_module
+from vdvae.training.endings import NotSaved, Stopped, Stuck
+from vdvae.training.stop_signals import SIGNALS, StopRequest, listening
 
 ROOT = Path(__file__).resolve().parents[3]
-# A threshold that some of the updates exceed: events and skips are part of what must come back.
-FLAGS = [*TINY, "--iters_per_save", "5", "--skip_threshold", "3"]
-
-
-def train(folder: Path, *flags) -> Path:
-    run(load_hparams([*FLAGS, "--save_dir", str(folder), "--desc", "run", *map(str, flags)]), World())
-    return folder / "run"
-
-
-def stopping(monkeypatch, after: int) -> None:
-    """The next run hears a signal before its update number `after`."""
-
-    class Request:
-        asked = 0
-
-        @property
-        def name(self):
-            self.asked += 1
-            return "SIGTERM" if self.asked > after else None
-
-    monkeypatch.setattr(run_module, "listening", lambda _: contextlib.nullcontext(Request()))
-
-
-def crashing(monkeypatch, after: int) -> None:
-    """The next run dies in its update number `after`."""
-    calls, original = [], TrainStep.__call__
-
-    def step(self, *arguments):
-        calls.append(1)
-        if len(calls) > after:
-            raise MemoryError("gone")
-        return original(self, *arguments)
-
-    monkeypatch.setattr(TrainStep, "__call__", step)
-
-
-def tensors(folder: Path) -> dict:
-    names = ("latest-model.th", "latest-model-ema.th")
-    loaded = {name: torch.load(folder / name, weights_only=True) for name in names}
-    weights = {f"{name} {key}": value for name, saved in loaded.items() for key, value in saved.items()}
-    moments = torch.load(folder / "latest-opt.th", weights_only=True)["state"]
-    return weights | {f"{i} {key}": value for i, state in moments.items() for key, value in state.items()}
-
-
-def lines(folder: Path, name: str) -> list[dict]:
-    """Records without what a clock says; hyper-parameters and messages left out."""
-    records = map(json.loads, (folder / name).read_text().splitlines())
-    kept = [record for record in records if "type" in record or "reason" in record]
-    clocks = ("time", "iter_time", "data_time")
-    return [{k: v for k, v in r.items() if k not in clocks} for r in kept if r.get("type") != "hparam"]
-
-
-def assert_same(actual: Path, expected: Path) -> None:
-    ours, theirs = tensors(actual), tensors(expected)
-    assert ours.keys() == theirs.keys()
-    for name, value in theirs.items():
-        assert torch.equal(torch.as_tensor(ours[name]), torch.as_tensor(value)), name
-    for name in ("log.jsonl", "events.jsonl"):
-        assert repr(lines(actual, name)) == repr(lines(expected, name)), name
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory) -> Path:
-    folder = train(tmp_path_factory.mktemp("undisturbed"))
-    assert read_run(folder).skipped_updates > 0
-    return folder
 
 
 @pytest.mark.parametrize("after, step", [(0, 2), (3, 5), (4, 5), (7, 9)])  # heard a step late, but at a save at once
@@ -115,20 +48,21 @@ def test_a_run_that_began_from_given_files_goes_on_to_the_bit(undisturbed, tmp_p
     assert_same(train(tmp_path / "parts", "--num_iters", 24, "--resume"), whole)
 
 
-@pytest.mark.parametrize("processes", [0, 1])
-def test_a_run_whose_images_are_too_many_to_reside_goes_on_to_the_bit(tmp_path, monkeypatch, processes):
-    monkeypatch.setattr("vdvae.training.resident.RESIDENT_BYTES", 0)
-    monkeypatch.setattr("vdvae.data.imagenet.VALID_IMAGES", 4)
+def test_a_run_whose_images_are_too_many_to_reside_goes_on_to_the_bit(tmp_path, monkeypatch):
+    monkeypatch.setattr("vdvae.training.loader.RESIDENT_BYTES", 0)
+    monkeypatch.setattr("vdvae.data.npy_files.IMAGENET_VALID", 4)
     generator = np.random.default_rng(0)
     for part in ("train", "valid"):
         np.save(tmp_path / f"imagenet32-{part}.npy", generator.integers(0, 256, (14, 32, 32, 3), dtype=np.uint8))
-    flags = ["--dataset", "imagenet32", "--data_root", tmp_path, "--num_workers", processes, "--skip_threshold", 1.3]
+    flags = ["--dataset", "imagenet32", "--data_root", tmp_path, "--skip_threshold", 1.3]
     whole = train(tmp_path / "whole", *flags)
-    with monkeypatch.context() as patch:
-        stopping(patch, 3)
-        with pytest.raises(Stopped, match="at step 5"):
-            train(tmp_path / "parts", *flags)
-    assert_same(train(tmp_path / "parts", *flags, "--resume"), whole)
+    for first, then in ((0, 0), (0, 1)):  # loader processes read the same batches and draw no noise
+        folder = tmp_path / f"parts{then}"
+        with monkeypatch.context() as patch:
+            stopping(patch, 3)
+            with pytest.raises(Stopped, match="at step 5"):
+                train(folder, *flags, "--num_workers", first)
+        assert_same(train(folder, *flags, "--num_workers", then, "--resume"), whole)
 
 
 def test_a_run_stopped_again_and_again_goes_on_to_the_bit(undisturbed, tmp_path, monkeypatch):
@@ -151,7 +85,7 @@ def test_a_crashed_run_goes_on_to_the_bit_with_its_logs_cut_back(undisturbed, tm
     assert all(line["step"] >= kept for line in lines(tmp_path / "run", "abandoned-log.jsonl"))
 
 
-def test_a_damaged_newest_state_is_told_and_the_one_before_is_used(undisturbed, tmp_path, monkeypatch, capsys):
+def test_a_damaged_newest_state_is_reported_and_the_one_before_is_used(undisturbed, tmp_path, monkeypatch, capsys):
     with monkeypatch.context() as patch:
         crashing(patch, 11)
         with pytest.raises(MemoryError):
@@ -193,7 +127,7 @@ def test_a_finished_run_goes_on_with_more_updates(tmp_path, undisturbed):
     assert len(saved_states(longer)) == 2
 
 
-def test_a_run_that_skips_for_ever_is_stopped_and_told_why(tmp_path):
+def test_a_run_that_skips_for_ever_is_stopped_and_says_why(tmp_path):
     with pytest.raises(Stuck) as end:
         train(tmp_path, "--skip_threshold", "1e-9", "--max_consecutive_skips", 4)
     assert "the last 5 updates were all skipped. Events: high_grad 5" in str(end.value)
@@ -202,8 +136,30 @@ def test_a_run_that_skips_for_ever_is_stopped_and_told_why(tmp_path):
     assert read_run(tmp_path / "run").skipped_updates == 5
 
 
-def test_a_full_disk_is_told_and_training_goes_on(undisturbed, tmp_path, monkeypatch, capsys):
-    original, saves = trainer_module.save_state, []
+def test_a_streak_of_skips_is_counted_over_an_interruption(tmp_path, monkeypatch):
+    flags = ["--skip_threshold", "1e-9", "--max_consecutive_skips", 6]
+    with monkeypatch.context() as patch:
+        stopping(patch, 1)
+        with pytest.raises(Stopped, match="at step 3"):
+            train(tmp_path, *flags)
+    with pytest.raises(Stuck, match="the last 7 updates"):
+        train(tmp_path, *flags, "--resume")
+    assert read_run(tmp_path / "run").skipped_updates == 7
+
+
+def test_an_applied_update_ends_a_streak_of_skips(tmp_path, monkeypatch):
+    calls = []
+
+    def every_other(self, losses, grad_norm) -> torch.Tensor:
+        calls.append(1)
+        return torch.tensor(len(calls) % 2 == 0)
+
+    monkeypatch.setattr(TrainStep, "_must_skip", every_other)
+    assert read_run(train(tmp_path, "--max_consecutive_skips", 2)).skipped_updates == 6
+
+
+def test_a_full_disk_is_reported_and_training_goes_on(undisturbed, tmp_path, monkeypatch, capsys):
+    original, saves = outputs_module.save_state, []
 
     def full(folder, position, *rest):
         saves.append(position.iteration)
@@ -211,7 +167,7 @@ def test_a_full_disk_is_told_and_training_goes_on(undisturbed, tmp_path, monkeyp
             raise OSError(errno.ENOSPC, "No space left on device")
         return original(folder, position, *rest)
 
-    monkeypatch.setattr(trainer_module, "save_state", full)
+    monkeypatch.setattr(outputs_module, "save_state", full)
     assert_same(train(tmp_path), undisturbed)
     assert saves == [5, 10, 12] and "at step 10 could not be written" in capsys.readouterr().err
     assert [int(folder.name[-2:]) for folder in saved_states(tmp_path / "run")] == [12, 5]
@@ -221,7 +177,7 @@ def test_a_last_save_that_fails_is_the_runs_exit(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(trainer_module, "save_state", full)
+    monkeypatch.setattr(outputs_module, "save_state", full)
     with pytest.raises(NotSaved, match="trained to step 12; not saved: .*No space left"):
         train(tmp_path)
     assert not (tmp_path / "run/finished.json").exists()
@@ -231,14 +187,13 @@ def command(folder: Path, *flags) -> list[str]:
     return [sys.executable, str(ROOT / "train.py"), *FLAGS, "--save_dir", str(folder), "--desc", "run", *flags]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
-def test_a_signal_saves_and_exits_with_75(tmp_path, number):
+def test_a_signal_saves_and_exits_with_75(tmp_path):
     process = subprocess.Popen(command(tmp_path, "--num_iters", "100000"), stderr=subprocess.PIPE, text=True)
     log = tmp_path / "run/log.jsonl"
     while not (log.is_file() and '"train_loss"' in log.read_text()):
         assert process.poll() is None
         time.sleep(0.05)
-    process.send_signal(number)
+    process.send_signal(signal.SIGTERM)
     _, said = process.communicate()
     assert process.returncode == 75 and "--resume goes on" in said
     (state,) = saved_states(tmp_path / "run")[:1]
@@ -246,13 +201,29 @@ def test_a_signal_saves_and_exits_with_75(tmp_path, number):
     assert f"at step {step}" in said
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+def test_each_signal_is_heard_and_the_second_ends_at_once(monkeypatch, number):
+    codes, before = [], [signal.getsignal(each) for each in SIGNALS]
+    monkeypatch.setattr(os, "_exit", codes.append)
+    with listening(StopRequest()) as stop:
+        assert stop.name is None
+        os.kill(os.getpid(), number)
+        assert stop.name == number.name and codes == []
+        os.kill(os.getpid(), number)
+        assert codes == [128 + number]
+    assert [signal.getsignal(each) for each in SIGNALS] == before
+
+
 def test_two_ranks_go_on_to_the_bit(run_mpi, tmp_path):
-    for desc, parts in (("whole", [8]), ("parts", [3, 8])):
-        for iterations in parts:
-            resumed = run_mpi(2, ROOT / "train.py", *FLAGS, "--device", "cpu", "--save_dir", tmp_path, "--desc", desc,
-                              "--num_iters", iterations, "--resume", "auto")
-            assert resumed.returncode == 0, resumed.stderr
-    ours, theirs = tensors(tmp_path / "parts"), tensors(tmp_path / "whole")
-    assert all(torch.equal(torch.as_tensor(ours[name]), torch.as_tensor(theirs[name])) for name in theirs)
-    one = subprocess.run(command(tmp_path, "--desc", "parts", "--resume"), capture_output=True, text=True, env=os.environ)
-    assert one.returncode == 2 and "there were 2, now 1" in one.stderr
+    """From the state at step 5, as after a crash before the last one was saved."""
+    flags = [*FLAGS, "--skip_threshold", 1.2, "--device", "cpu", "--num_iters", 8, "--desc", "run"]
+    whole = run_mpi(2, ROOT / "train.py", *flags, "--save_dir", tmp_path / "whole")
+    assert whole.returncode == 0, whole.stderr
+    shutil.copytree(tmp_path / "whole", tmp_path / "parts")
+    shutil.rmtree(saved_states(tmp_path / "parts/run")[0])
+    resumed = run_mpi(2, ROOT / "train.py", *flags, "--save_dir", tmp_path / "parts", "--resume")
+    assert resumed.returncode == 0, resumed.stderr
+    assert "resumed at step 5" in resumed.stdout
+    assert_same(tmp_path / "parts/run", tmp_path / "whole/run")
+    with pytest.raises(StartError, match="there were 2, now 1"):
+        train(tmp_path / "parts", "--skip_threshold", 1.2, "--device", "cpu", "--num_iters", 8, "--resume")

@@ -1,10 +1,10 @@
-"""ImageNet's split and its memory-mapped files."""
+"""ImageNet and FFHQ at 256x256: their splits and their memory-mapped files."""
 
 import numpy as np
 import pytest
 
-from vdvae.data import load_splits
-from vdvae.data.splits import split_last
+from vdvae.data.files import split_last
+from vdvae.data.splits import load_splits
 
 
 @pytest.fixture
@@ -78,3 +78,22 @@ def test_too_few_images_to_split(data_root, write_zeros):
     write_zeros(data_root / "imagenet32-train.npy", (5_000, 32, 32, 3))
     with pytest.raises(ValueError, match="imagenet32-train.npy must hold more than the 5000 .* found 5000"):
         load_splits("imagenet32", str(data_root), 32)
+
+
+def test_ffhq_256_split_is_the_published_one(golden_splits):
+    golden = golden_splits["ffhq256_split"]
+    train, valid = split_last(range(golden["n"]), "ffhq-256.npy", seed=5, n_valid=7_000)
+    assert (len(train), len(valid)) == (63_000, 7_000)
+    assert list(train[:8]) == golden["first_train"] and list(valid[:8]) == golden["first_valid"]
+
+
+def test_ffhq_256_reads_a_memory_map_in_split_order(tmp_path, write_zeros):
+    array = write_zeros(tmp_path / "ffhq-256.npy", (7_004, 256, 256, 3))
+    order = np.random.RandomState(5).permutation(7_004)
+    array[order[:4], 0, 0, 0] = [1, 2, 3, 4]
+    array[order[4], 0, 0, 0] = 5
+    splits = load_splits("ffhq_256", str(tmp_path), 256)
+    assert [len(part) for part in splits] == [4, 7_000, 7_000] and splits.valid is splits.test
+    assert isinstance(splits.train.array, np.memmap)
+    assert splits.train.__getitems__([0, 1, 2, 3])[:, 0, 0, 0].tolist() == [1, 2, 3, 4]
+    assert splits.valid[0][0, 0, 0] == 5

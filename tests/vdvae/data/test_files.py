@@ -1,0 +1,59 @@
+"""Files and folders that are written whole or not at all."""
+
+from pathlib import Path
+
+import pytest
+
+from vdvae.data.files import written_whole
+
+
+def make_file(path: Path, content: str) -> None:
+    path.write_text(content)
+
+
+def make_folder(path: Path, content: str) -> None:
+    path.mkdir()
+    (path / "part").write_text(content)
+
+
+def content_of(path: Path) -> str:
+    return (path / "part").read_text() if path.is_dir() else path.read_text()
+
+
+@pytest.fixture(params=[make_file, make_folder])
+def make(request):
+    return request.param
+
+
+def test_the_old_content_stays_until_the_new_one_is_whole(tmp_path, make):
+    target = tmp_path / "target.x"
+    make(target, "old")
+    with written_whole(target) as partial:
+        assert partial.parent == tmp_path and partial != target
+        make(partial, "new")
+        assert content_of(target) == "old"
+    assert content_of(target) == "new" and list(tmp_path.iterdir()) == [target]
+
+
+@pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
+def test_an_error_leaves_the_old_content_and_nothing_else(tmp_path, make, error):
+    target = tmp_path / "target"
+    make(target, "old")
+    with pytest.raises(error), written_whole(target) as partial:
+        make(partial, "ne")
+        raise error
+    assert content_of(target) == "old" and list(tmp_path.iterdir()) == [target]
+
+
+@pytest.mark.parametrize("left_behind", [make_file, make_folder])
+def test_what_a_killed_process_left_is_replaced(tmp_path, make, left_behind):
+    left_behind(tmp_path / "target.partial", "half")
+    with written_whole(tmp_path / "target") as partial:
+        make(partial, "new")
+    assert content_of(tmp_path / "target") == "new" and len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_block_that_writes_nothing_is_an_error(tmp_path):
+    with pytest.raises(FileNotFoundError), written_whole(tmp_path / "target"):
+        pass
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,137 @@
+"""Begin a run or go on with one: the state that it starts from, its folder and its logs."""
+
+import shutil
+import sys
+from pathlib import Path
+
+import torch
+
+from vdvae.model.vae import VAE
+from vdvae.ranks.distributed import World
+from vdvae.ranks.randomness import restore_noise, seed_noise
+from vdvae.records.jsonl import append_whole
+from vdvae.records.log import EVENTS_FILE, LOG_FILE, TEXT_FILE, RunLogger
+from vdvae.records.tensorboard import TensorBoard, check_tensorboard
+from vdvae.saving.run_state import Position, load_state_folder, saved_states
+from vdvae.saving.training_state import TrainingState, new_state, new_vae
+from vdvae.settings.hparams import Hparams, HparamsError
+from vdvae.settings.table import Effect, settings_that_change
+from vdvae.step.acceleration import acceleration_line
+
+LOGS = (LOG_FILE, TEXT_FILE, EVENTS_FILE)
+MUST_STAY = settings_that_change(Effect.MODEL, Effect.DATA, Effect.TRAINING)  # when a run goes on
+
+
+def begin_or_resume(hparams: Hparams, world: World) -> tuple[TrainingState, RunLogger]:
+    """The state to train from and the run's log: those of a new run, or with `resume` those of the run in the folder.
+
+    The random generators are set too. Raises StartError on all ranks, before anything is written, when one rank cannot
+    begin: the folder holds another run, a file is missing or damaged, or the saved run had other settings.
+    """
+    state, position, messages = world.agree(lambda: _prepared(hparams, world))
+    if hparams.resume and world.is_main:
+        _rewind_logs(hparams.run_folder, position.log_sizes if position else {})
+    log = _open_log(hparams, world, state.iteration)
+    if position is None:
+        log_start(hparams, state.vae, world, log)
+    for message in (*messages, acceleration_line(hparams)):
+        log(message)
+    return state, log
+
+
+def begin_test(hparams: Hparams, world: World) -> tuple[VAE, RunLogger]:
+    """The averaged model to score and the log to write to; raises StartError as begin_or_resume does."""
+    def prepared() -> VAE:
+        _check_start(hparams, world)
+        _, average = new_vae(hparams, world)
+        _make_folder(hparams, world)
+        return average
+
+    average = world.agree(prepared)
+    log = _open_log(hparams, world, 0)
+    log_start(hparams, average, world, log)
+    return average, log
+
+
+def _prepared(hparams: Hparams, world: World) -> tuple[TrainingState, Position | None, list[str]]:
+    """The state, the position of the saved state that it comes from (None for a new run), and lines for the log."""
+    _check_start(hparams, world)
+    if not hparams.resume or (hparams.resume == "auto" and not saved_states(hparams.run_folder)):
+        state, position, messages = new_state(hparams, world), None, []
+        seed_noise(hparams.seed, world)
+    else:
+        position, tensors, messages = load_state_folder(hparams.run_folder)
+        _check_same_run(position, hparams, world)
+        state = new_state(hparams, world)
+        state.restore(position, tensors)
+        restore_noise(tensors["noise"][world.rank], world)
+        messages.append(f"resumed at step {position.iteration} after {position.seconds:.0f} s of training")
+    _make_folder(hparams, world)
+    return state, position, messages
+
+
+def _make_folder(hparams: Hparams, world: World) -> None:
+    """Make the folder on the main rank, the one that writes; raises OSError if it cannot be made."""
+    if world.is_main:
+        hparams.run_folder.mkdir(parents=True, exist_ok=True)
+
+
+def _check_start(hparams: Hparams, world: World) -> None:
+    """Raise HparamsError if the folder holds a run that would be mixed with this one, and without TensorBoard if needed."""
+    may_be_there = hparams.test_eval or hparams.restore_path or hparams.restore_log_path or hparams.resume
+    if world.is_main and (hparams.run_folder / LOG_FILE).exists() and not may_be_there:
+        raise HparamsError(f"{hparams.run_folder} holds a run already, and nothing is overwritten: choose another --desc or "
+                           "--save_dir, or go on with it: --resume")
+    if hparams.tensorboard:
+        check_tensorboard()
+
+
+def _check_same_run(position: Position, hparams: Hparams, world: World) -> None:
+    """Raise HparamsError if the saved run had other settings in MUST_STAY, or another number of ranks."""
+    defaults = {name: getattr(Hparams, name) for name in MUST_STAY}
+    saved = {name: position.hparams.get(name, defaults[name]) for name in MUST_STAY}
+    differing = [f"{name} was {value!r}, is {getattr(hparams, name)!r}" for name, value in saved.items()
+                 if value != getattr(hparams, name)]
+    if differing:
+        raise HparamsError("--resume goes on with the same run, but " + "; ".join(differing))
+    if position.ranks != world.size:
+        raise HparamsError(f"--resume goes on with the same ranks: there were {position.ranks}, now {world.size}")
+
+
+def _open_log(hparams: Hparams, world: World, first_step: int) -> RunLogger:
+    board = TensorBoard(hparams.run_folder, first_step) if hparams.tensorboard and world.is_main else None
+    return RunLogger(hparams.run_folder, world.is_main, board)
+
+
+def log_start(hparams: Hparams, vae: VAE, world: World, log: RunLogger) -> None:
+    """One line for each hyper-parameter, and one on the model and the machine."""
+    for name, value in sorted(vars(hparams).items()):
+        log(type="hparam", key=name, value=value)
+    for name, value in (("mpi_size", world.size), ("local_rank", world.local_rank)):
+        log(type="hparam", key=name, value=value)
+    count = sum(parameter.numel() for parameter in vae.parameters())
+    log(f"{hparams.desc}: {count:,} parameters, {world.size} rank(s) on {world.device.type}, PyTorch {torch.__version__}")
+
+
+def _rewind_logs(folder: Path, sizes: dict) -> None:
+    """Cut each log to its size in `sizes`, or to 0 if it has none there; append what is cut off to abandoned-NAME.
+
+    A log that is shorter than its size has lost lines. An error message says so, and new lines begin on a line of their own.
+    """
+    for name in LOGS:
+        log, size = folder / name, sizes.get(name, 0)
+        _mend_shortened(log, size)
+        if log.exists() and log.stat().st_size > size:
+            with open(log, "rb+") as file, open(folder / f"abandoned-{name}", "ab") as rest:
+                file.seek(size)
+                shutil.copyfileobj(file, rest)
+                file.truncate(size)
+
+
+def _mend_shortened(log: Path, size: int) -> None:
+    found = log.stat().st_size if log.exists() else 0
+    if found >= size:
+        return
+    print(f"error: {log} has {found} bytes, it had {size} when the state was saved: lines are lost", file=sys.stderr)
+    if found and not log.read_bytes().endswith(b"\n"):
+        append_whole(log, b"\n")

@@ -1,0 +1,88 @@
+"""Everything that training changes: made for a new run, written into a saved state, and set back to one."""
+
+import time
+from dataclasses import asdict, dataclass, field
+
+import torch
+
+from vdvae.model.vae import VAE
+from vdvae.ranks.distributed import World
+from vdvae.records.train_window import Counters, TrainWindow
+from vdvae.saving.checkpoint import restore_log, restore_optimizer, restore_weights
+from vdvae.saving.run_state import Position
+from vdvae.settings.hparams import Hparams
+from vdvae.step.optimizer import load_optimizer_file, make_optimizer, optimizer_file
+from vdvae.step.spectral import SpectralPenalty
+from vdvae.step.train_step import average_of
+
+
+@dataclass
+class TrainingState:
+    """The model and its average, the optimizer, and where the run stands."""
+
+    vae: VAE
+    average: VAE
+    optimizer: torch.optim.Optimizer
+    penalty: SpectralPenalty | None  # of spectral_reg
+    iteration: int = 0  # updates so far, skipped ones included
+    epoch: int = 0
+    counters: Counters = field(default_factory=Counters)
+    first_iteration: int = 0  # updates that the run began with, those of the weights that it was given
+    step_in_epoch: int = 0  # updates of this epoch so far
+    consecutive_skips: int = 0  # updates skipped since the last one that was applied
+    window: TrainWindow = field(default_factory=TrainWindow)
+    start_time: float = field(default_factory=time.perf_counter)  # when training began, interruptions left out
+
+    @property
+    def seconds(self) -> float:
+        """Seconds that the run has been training, in this process and in those before it."""
+        return time.perf_counter() - self.start_time
+
+    def position(self, hparams: Hparams, ranks: int, log_sizes: dict[str, int]) -> Position:
+        """What a saved state keeps of the run besides the tensors."""
+        return Position(self.iteration, self.epoch, self.step_in_epoch, ranks, vars(hparams), asdict(self.counters),
+                        self.window.as_dict(), self.seconds, self.first_iteration, self.consecutive_skips, log_sizes)
+
+    def tensors(self, noises: list) -> dict:
+        """The tensors of a saved state; `noises` has every rank's noise_state, in rank order."""
+        tensors = {"model": self.vae.state_dict(), "average": self.average.state_dict(),
+                   "optimizer": optimizer_file(self.optimizer), "noise": noises}
+        return tensors | ({"singular_vectors": self.penalty.vectors} if self.penalty else {})
+
+    def restore(self, position: Position, tensors: dict) -> None:
+        """Set everything to a saved state, but for the noise."""
+        self.vae.load_state_dict(tensors["model"])
+        self.average.load_state_dict(tensors["average"])
+        load_optimizer_file(self.optimizer, tensors["optimizer"])
+        if self.penalty:
+            self.penalty.load(tensors["singular_vectors"])
+        self.iteration, self.epoch, self.step_in_epoch = position.iteration, position.epoch, position.step_in_epoch
+        self.first_iteration, self.consecutive_skips = position.first_iteration, position.consecutive_skips
+        self.counters = Counters(**position.counters)
+        self.window = TrainWindow.from_dict(position.window)
+        self.start_time = time.perf_counter() - position.seconds
+
+
+def new_vae(hparams: Hparams, world: World) -> tuple[VAE, VAE]:
+    """The model and its average, with the weights of the files that the flags name; the same on all ranks."""
+    torch.manual_seed(hparams.seed)
+    vae = VAE(hparams)
+    if hparams.restore_path:
+        restore_weights(vae, hparams.restore_path)
+    average = average_of(vae)
+    if hparams.restore_ema_path:
+        restore_weights(average, hparams.restore_ema_path)
+    return vae.to(world.device), average.to(world.device)
+
+
+def new_state(hparams: Hparams, world: World) -> TrainingState:
+    """The state of a new run, with what is in the files that the flags name."""
+    vae, average = new_vae(hparams, world)
+    optimizer = make_optimizer(hparams, vae.parameters())
+    if hparams.restore_optimizer_path:
+        restore_optimizer(optimizer, hparams.restore_optimizer_path)
+    penalty = SpectralPenalty(vae, hparams.seed) if hparams.spectral_reg else None
+    if not hparams.restore_log_path:
+        return TrainingState(vae, average, optimizer, penalty)
+    iteration, epoch, counters = restore_log(hparams.restore_log_path)
+    return TrainingState(vae, average, optimizer, penalty, iteration, epoch, counters, first_iteration=iteration)
