@@ -1,8 +1,7 @@
 """Scale parameterizations of a normal distribution that do not blow up, with its KL, draw and log density."""
 
-from stable_params.bounded import Bounded, DownBounded, UpBounded
-from stable_params.clamped import HardClamp, SoftClamp
-from stable_params.constant import Constant
+from stable_params.bounded import Bounded, Constant, DownBounded, UpBounded
+from stable_params.compared import HardClamp, SoftClamp, Softplus
 from stable_params.distributions import StableNormal
 from stable_params.exponential import Exp, ExpLin, NaiveExp
 from stable_params.global_scale import closed_form_scale, lower_bounded
@@ -12,7 +11,6 @@ from stable_params.parse import PARAMETERIZATIONS, parse_parameterization
 from stable_params.pixels import PixelHead
 from stable_params.residual import ResidualNormal
 from stable_params.scale import Scale
-from stable_params.softplus import Softplus
 from stable_params.vanilla import Vanilla, VanillaNormal
 
 __all__ = [

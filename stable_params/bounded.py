@@ -1,4 +1,4 @@
-"""Scale parameterizations with a bound: UpBounded, DownBounded, Bounded (Dehaene & Brossard 2021, arXiv 2106.13739)."""
+"""Scales with a bound: UpBounded, DownBounded, Bounded, Constant (Dehaene & Brossard 2021, arXiv 2106.13739)."""
 
 import math
 from dataclasses import dataclass
@@ -78,3 +78,21 @@ class Bounded(Parameterization):
         log_lower = logsigmoid(-raw) + math.log(self.alpha)
         log_upper = logsigmoid(raw) + math.log(self.omega)
         return Scale(sigma, torch.logaddexp(log_lower, log_upper))
+
+
+@dataclass(frozen=True)
+class Constant(Parameterization):
+    """sigma is the given constant (sec. 3.4) whatever raw holds, NaN included; raw gives shape, dtype and device.
+
+    No gradient reaches raw. `flag` is a label only: `parse_parameterization` does not know this class.
+    Raises ValueError unless sigma is finite and above 0.
+    """
+
+    sigma: float = 1.0
+    name: ClassVar[str] = "constant"
+
+    def __post_init__(self) -> None:
+        require_positive("sigma", self.sigma)
+
+    def _scale(self, raw: Tensor) -> Scale:
+        return Scale(torch.full_like(raw, self.sigma), torch.full_like(raw, math.log(self.sigma)))

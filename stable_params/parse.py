@@ -5,10 +5,9 @@ import re
 from dataclasses import fields
 
 from stable_params.bounded import Bounded, DownBounded, UpBounded
-from stable_params.clamped import HardClamp, SoftClamp
+from stable_params.compared import HardClamp, SoftClamp, Softplus
 from stable_params.exponential import Exp, ExpLin, NaiveExp
 from stable_params.parameterization import Parameterization
-from stable_params.softplus import Softplus
 from stable_params.vanilla import Vanilla
 
 # One row for each parameterization that has a flag: an instance says the class, its constants and an example flag.

@@ -3,7 +3,7 @@ import pytest
 import torch
 from mpmath import mpf
 
-from stable_params.expm1_minus_x import expm1_minus_x
+from stable_params.normal import expm1_minus_x
 
 # Magnitudes from 2^-28 (4e-9), down to which the result keeps float32's digits, to 79.
 EXPONENTS = torch.linspace(-8.42, 1.9, 400, dtype=torch.float64)
