@@ -65,7 +65,7 @@ def small(tmp_path) -> Path:
 
 @pytest.fixture()
 def quick(monkeypatch):
-    monkeypatch.setattr("benchmarks.cost.train_step.peak_flops", lambda dtype, device: 1e12)
+    monkeypatch.setattr("benchmarks.cost.train_step.peak_flops", lambda precision, device: 1e12)
 
 
 def rows(printed: str) -> dict[str, list[str]]:
