@@ -1,4 +1,4 @@
-"""The VAEs of the paper's section 7.2, many at once: E members in stacked weights, each with its own numbers."""
+"""The VAEs of the paper's section 7.2, E members at once in stacked weights."""
 
 import math
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from experiments.mnist import PIXELS
+from experiments.mlp_vae.mnist import PIXELS
 from stable_params import Bounded, Constant, DownBounded, Exp, NaiveExp, Normal, UpBounded
 from stable_params.pixels import MEANS
 
@@ -29,7 +29,7 @@ ENCODED_SCALE = UpBounded(1.0)
 
 
 class Cell(NamedTuple):
-    """A cell of Table 3: the decoder's scale, a key of SCALES, and its mean head, identity or sigmoid."""
+    """A cell of Table 3: the decoder's scale (a key of SCALES) and its mean head (identity or sigmoid)."""
 
     scale: str
     mean: str
@@ -41,9 +41,9 @@ CELLS = tuple(Cell(scale, mean) for mean in MEANS for scale in SCALES)
 class MlpVaes:
     """One VAE for each of `cells`, all with the layers of LAYERS.
 
-    `parameters`: weights `[E, in, out]` and biases `[E, 1, out]` of the four layers in turn, then `[E, 1, 1]`, the raw
-    global scale. Members of other cells than Global have one too, which gets no gradient, as the second half of the
-    last layer of Global has none. Neighbours of the same cell are computed together: sort them for speed.
+    `parameters`: weights `[E, in, out]` and biases `[E, 1, out]` of the four layers in turn, then the raw global scale
+    `[E, 1, 1]`. The global scale has a gradient in Global alone, where the second half of the last layer has none.
+    Neighbours of the same cell are computed together: sort the cells for speed.
     """
 
     def __init__(self, cells: Sequence[Cell], parameters: list[Tensor]):

@@ -1,13 +1,13 @@
-"""What is read off an ensemble without training it: bits per dimension and the smallest decoded scale."""
+"""Measurements of an ensemble: bits per dimension and the smallest decoded scale."""
 
 import math
 
 import torch
 from torch import Tensor
 
-from experiments.mlp_vae import MlpVaes
-from experiments.mlp_vae_data import LEVELS, evaluation_batches
-from experiments.mnist import PIXELS
+from experiments.mlp_vae.data import LEVELS, evaluation_batches
+from experiments.mlp_vae.mnist import PIXELS
+from experiments.mlp_vae.model import MlpVaes
 from vdvae.training.importance import log_mean_weight
 
 BATCH = 500
@@ -16,7 +16,7 @@ BATCH = 500
 def bits_per_dim(nats: Tensor) -> Tensor:
     """Negative log likelihoods of images in [0, 1], in nats, to bits per dimension on the scale of grey levels, 0..255.
 
-    A density of levels is that of levels/256 divided by 256, so that 8 bits are added to each dimension.
+    A density of levels is the density of levels/256 divided by 256, which adds 8 bits to each dimension.
     """
     return nats / (PIXELS * math.log(2)) + math.log2(LEVELS)
 

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from experiments.slurm_array import Job
-from experiments.study import StudyError
+from experiments.study.runs import StudyError
+from experiments.study.slurm import Job
 from experiments.table4 import main
 
 SRUN = r"""#!/bin/bash
@@ -16,7 +16,7 @@ pwd > "$FAKES/pwd"
 [[ -z "$WAIT" ]] && exit "${CODE:-0}"
 trap 'exit 75' USR1
 touch "$FAKES/waiting"
-for _ in {1..400}; do sleep 0.05; done
+for _ in {1..12000}; do sleep 0.05; done
 """
 SCONTROL = """#!/bin/bash
 echo "$@" > "$FAKES/asked"
@@ -52,8 +52,8 @@ def fakes(tmp_path):
 
 
 def start(script, fakes, index, **variables) -> subprocess.Popen:
-    environment = {**os.environ, "PATH": f"{fakes}:{os.environ['PATH']}", "FAKES": str(fakes), "WAIT": "",
-                   "SLURM_ARRAY_TASK_ID": str(index), "SLURM_ARRAY_JOB_ID": "4711", **variables}
+    environment = {**os.environ, "PATH": f"{fakes}:{os.environ['PATH']}", "FAKES": str(fakes), "WAIT": "", "SLURM_JOB_ID": "4720",
+                   "SLURM_NTASKS": "1", "SLURM_ARRAY_TASK_ID": str(index), "SLURM_ARRAY_JOB_ID": "4711", **variables}
     return subprocess.Popen(["bash", str(script)], cwd="/", env=environment, stdout=subprocess.PIPE,
                             stderr=subprocess.PIPE, text=True)
 
@@ -65,10 +65,11 @@ def srun_arguments(fakes) -> list[str]:
 def test_each_index_runs_the_command_that_list_prints(script, fakes):
     path, commands = script()
     assert len(commands) == 12 and "#SBATCH --array=0-11\n" in path.read_text()
-    for index, command in enumerate(commands):
+    for index, (python, train, *flags) in enumerate(commands):
         process = start(path, fakes, index)
         assert process.wait() == 0, process.stderr.read()
-        assert srun_arguments(fakes) == ["--ntasks=1", "--kill-on-bad-exit=0", "--wait=60", *command]
+        command = [python, train, "--resume", "auto", *flags]
+        assert srun_arguments(fakes) == ["--mpi=none", "--kill-on-bad-exit=0", "--wait=60", *command]
         assert (fakes / "pwd").read_text().strip() == str(path.parent)
     assert not (fakes / "asked").exists()
 
@@ -79,13 +80,18 @@ def test_other_indices_and_none_run_nothing(script, fakes):
         assert start(path, fakes, index).wait() != 0 and not (fakes / "started").exists()
 
 
-def test_header_asks_for_what_the_options_say(script):
-    path, _ = script("--ranks", "2", "--gpus", "4", "--time", "1-12:00:00", "--partition", "gpu,long", "--mpi", "pmix")
+def test_header_asks_for_what_the_options_say(script, fakes):
+    path, _ = script("--ranks", "2", "--gpus", "4", "--time", "1-12:00:00", "--partition", "gpu,long", "--mpi", "pmi2")
     text = path.read_text()
     for line in ("ntasks=2", "gpus=4", "time=1-12:00:00", "partition=gpu,long", "signal=B:USR1@300", "requeue",
                  "open-mode=append"):
         assert f"#SBATCH --{line}\n" in text
-    assert "srun --ntasks=2 --mpi=pmix --kill-on-bad-exit=0 --wait=60 " in text
+    assert start(path, fakes, 0).wait() == 0 and srun_arguments(fakes)[0] == "--mpi=pmi2"
+
+
+def test_several_ranks_meet_by_pmix(script, fakes):
+    path, _ = script("--ranks", "2")
+    assert start(path, fakes, 0).wait() == 0 and srun_arguments(fakes)[0] == "--mpi=pmix"
 
 
 def test_gpus_are_one_a_rank_and_none_where_none_are_wanted(script):
@@ -120,7 +126,7 @@ def test_slurm_s_signal_reaches_srun_and_a_cancelled_run_stays_out(script, fakes
         assert process.poll() is None
         time.sleep(0.02)
     process.send_signal(number)
-    assert process.wait(timeout=10) == code and (fakes / "asked").exists() == requeued
+    assert process.wait(timeout=600) == code and (fakes / "asked").exists() == requeued
 
 
 def test_nothing_is_overwritten(script, program, capsys):
@@ -132,7 +138,7 @@ def test_nothing_is_overwritten(script, program, capsys):
     assert "--slurm nowhere/file cannot be written" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("options, told", [
+@pytest.mark.parametrize("options, message", [
     ({"ranks": 2, "gpus": 1}, "--gpus is 1 for 2 ranks"),
     ({"gpus": -1}, "--gpus is -1"),
     ({"time": "10"}, "--time 10 must be more than 10 minutes"),
@@ -143,10 +149,10 @@ def test_nothing_is_overwritten(script, program, capsys):
     ({"partition": "gpu long"}, "'gpu long'"),
     ({"mpi": "pmix\nrm"}, "--mpi"),
 ])
-def test_jobs_that_cannot_be_asked_for_are_refused(options, told):
+def test_jobs_that_cannot_be_asked_for_are_refused(options, message):
     with pytest.raises(StudyError, match="--") as error:
         Job(**options)
-    assert told in str(error.value)
+    assert message in str(error.value)
 
 
 @pytest.mark.parametrize("limit", ["11", "10:01", "0:10:01", "1-0", "0-1", "0-0:11", "0-0:10:01", "2-00:00:00"])

@@ -1,5 +1,6 @@
 """Training runs of section 7.1: ten images, batches drawn from them, and whether the run failed."""
 
+import argparse
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,21 +10,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from experiments.conv_vae import LATENTS, SIZE, ConvVaes, Scales
-from experiments.member_adam import MemberAdam
+from experiments.conv_vae.model import LATENTS, SIZE, ConvVaes, Scales
+from experiments.shared.member_adam import MemberAdam
+from experiments.shared.options import add_shared_options, check_options
 from vdvae.data import load_splits
 
 IMAGES, BATCH = 10, 512
-LAST = 20  # losses at the end whose mean is the final loss
-DIVERGED = 100.0  # times the first loss: a final loss above it is orders of magnitude above normal
-CHECK_EVERY = 50  # steps between looks whether any member is still alive
+LAST = 20  # the final loss is the mean of so many losses at the end
+DIVERGED = 100.0  # a final loss above so many times the first one is a failure
+CHECK_EVERY = 50  # steps after which the program looks whether any member is still alive
 RULE = (f"A run failed if a loss was NaN or infinite, or if the mean of its last {LAST} losses is above {DIVERGED:g} times its "
         "first loss.")
 
 
 @dataclass(frozen=True)
 class Runs:
-    """Runs that differ in learning rate and seed alone, so that they train together."""
+    """Runs that train together. They differ in learning rate and seed alone."""
 
     scales: Scales
     lrs: list[float]
@@ -38,10 +40,10 @@ def ten_images(dataset: str, data_root: Path | str, seed: int) -> Tensor:
 
 
 def train(runs: Runs, images: dict[int, Tensor], steps: int, device: str, tick: Callable[[int], object]) -> list[dict]:
-    """A record for each run: step of the first loss that is not finite, largest, first and final loss, failed or not.
+    """Trains the runs and returns a record for each.
 
-    `images` has each seed's ten. Losses are mean negative ELBOs in nats per image. `tick` hears of steps done, of all
-    runs together. It stops early when the weights of all runs are NaN, which nothing brings back.
+    `images` has the ten images of each seed. Losses are mean negative ELBOs in nats per image. `tick(n)` says that n more
+    steps are done, counted over all runs. Training stops early when the weights of all runs are NaN, which stay NaN.
     """
     members = ConvVaes(runs.seeds, runs.scales, device)
     adam = MemberAdam(members.parameters, torch.tensor(runs.lrs, device=device))
@@ -53,14 +55,17 @@ def train(runs: Runs, images: dict[int, Tensor], steps: int, device: str, tick: 
         adam.step(torch.autograd.grad(each.sum(), members.parameters))
         losses.append(each.detach())
         tick(len(runs.seeds))
-        if step % CHECK_EVERY == 0 and not _alive(members):
+        if step % CHECK_EVERY == 0 and not _any_alive(members):
             tick((steps - step) * len(runs.seeds))
             break
     return [record(of_run) for of_run in torch.stack(losses, 1).tolist()]
 
 
 def record(losses: list[float]) -> dict:
-    """What is kept of a run's losses; a run cut short had a loss that is not finite, and its final loss is NaN."""
+    """A run's first NaN or infinite loss (its step), its largest, first and final loss, and whether it failed.
+
+    The final loss is NaN where a loss was not finite.
+    """
     bad = next((step for step, loss in enumerate(losses, start=1) if not math.isfinite(loss)), None)
     finite = [loss for loss in losses if math.isfinite(loss)]
     final = math.nan if bad else sum(losses[-LAST:]) / len(losses[-LAST:])
@@ -68,8 +73,24 @@ def record(losses: list[float]) -> dict:
             "failed": bad is not None or final > DIVERGED * abs(losses[0])}
 
 
+def add_run_options(parser: argparse.ArgumentParser, steps: int | None, seeds: int, lrs: str, out: str) -> None:
+    """Options of the programs that train on ten images, with these defaults; `lrs` describes the default rates."""
+    parser.add_argument("--steps", type=int, default=steps, metavar="N", help=f"updates of a run (default: {steps or 'by the model'})")
+    parser.add_argument("--lrs", type=float, nargs="+", metavar="LR", help=f"learning rates (default: {lrs})")
+    parser.add_argument("--dataset", default="photos32", choices=["photos32", "cifar10"], help="default: photos32")
+    parser.add_argument("--data_root", default="./", metavar="DIR", help="folder of cifar10")
+    add_shared_options(parser, seeds, out)
+
+
+def check_run_options(args: argparse.Namespace) -> None:
+    """Make the folder --out; raises ValueError for an option that cannot be, naming what is allowed."""
+    if not all(lr > 0 for lr in args.lrs):
+        raise ValueError(f"--lrs are {args.lrs}, they must be above 0")
+    check_options(args)
+
+
 class _Noise:
-    """Batches and noise by seed, so that a run sees the same in any company."""
+    """Batches and noise that depend on the seed alone, so that a run sees the same beside any others."""
 
     def __init__(self, seeds: list[int], device: str):
         self.generators = {seed: torch.Generator(device).manual_seed(seed) for seed in dict.fromkeys(seeds)}
@@ -85,6 +106,6 @@ class _Noise:
                 torch.randn(BATCH, LATENTS, generator=generator, device=self.device))
 
 
-def _alive(members: ConvVaes) -> bool:
-    """Whether any member has no NaN in the last layer's weights, which every gradient reaches."""
+def _any_alive(members: ConvVaes) -> bool:
+    """Whether any member has no NaN in the weights of the last layer. Every gradient reaches these weights."""
     return bool((~members.parameters[-2].isnan().flatten(1).any(1)).any())

@@ -1,4 +1,4 @@
-"""Images and noise as the members of an ensemble see them: by seed, so that a member sees the same in any company."""
+"""Images and noise for an ensemble. They depend on a member's seed alone, whatever other members there are."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -7,15 +7,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from experiments.mlp_vae import LATENTS
+from experiments.mlp_vae.model import LATENTS
 
 LEVELS = 256
-NOISE_SEED = 256  # of the noise in evaluation, the same for all members
+NOISE_SEED = 256  # of the noise in evaluation, which all members share
 
 
 @dataclass
 class Data:
-    """uint8 `[N, 784]` for training, and what is evaluated, float32 `[N, 784]` in [0, 1] with noise, on one device."""
+    """Images on one device: `train` uint8 `[N, 784]`; `valid` and `test` float32 `[N, 784]` in [0, 1], with noise."""
 
     train: Tensor
     valid: Tensor
@@ -35,9 +35,9 @@ def dequantised(levels: Tensor, generator: torch.Generator) -> Tensor:
 
 
 class Batches:
-    """The training batches of members with these `seeds`, one after the other for an epoch, reproducible by its number.
+    """The training batches of members with these `seeds`.
 
-    Each seed has its own order and its own noise, drawn from (seed, epoch); members of one seed share both.
+    Each seed has its own order and its own noise, drawn from (seed, epoch). Members with the same seed share both.
     """
 
     def __init__(self, images: Tensor, seeds: list[int], batch_size: int):

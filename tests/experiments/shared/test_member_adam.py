@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from experiments.member_adam import MemberAdam
+from experiments.shared.member_adam import MemberAdam
 
 SHAPES = [(4, 3, 2), (4,), (4, 1, 5)]
 

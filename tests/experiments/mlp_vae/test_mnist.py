@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import mnist
+from experiments.mlp_vae import mnist
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+ROOT = Path(__file__).resolve().parents[3]
 SCRIPT = ROOT / "run_scripts" / "setup_mnist.sh"
 
 

@@ -1,4 +1,4 @@
-"""Run a study's commands one after another: skip what is finished, go on after failures, pass on signals."""
+"""Runs a study's commands one after another: skips finished runs, continues after failures, passes signals on."""
 
 import fcntl
 import shlex
@@ -9,22 +9,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from experiments.study import Run, StudyError
-from experiments.study_state import is_finished
+from experiments.study.runs import Run, StudyError
 from vdvae.training.endings import NotSaved, Stopped, Stuck
 from vdvae.training.stop_signals import listening
 
-STOPPED = Stopped.exit_code  # a study's own, too: start again to go on
+STOPPED = Stopped.exit_code  # of a run, and of a study: the same command continues it
 MEANINGS = {2: "refused its input", Stuck.exit_code: "stuck: skipped every update",
             NotSaved.exit_code: "could not save", STOPPED: "stopped by signal"}  # fmt: skip
 
 
 class Outcomes(dict[str, tuple[str, int | None]]):
-    """By run: finished, failed or not started; the exit code, None where nothing was started."""
+    """By run: finished, failed, stopped or not started; and the exit code, None where no process was started."""
 
     @property
     def exit_code(self) -> int:
-        """0 when all are finished, STOPPED when a signal kept some from starting or ending, 1 when some failed."""
+        """0 when all runs are finished, STOPPED when a signal stopped some or kept them from starting, 1 when some failed."""
         states = {state for state, _ in self.values()}
         if states & {"stopped", "not started"}:
             return STOPPED
@@ -32,25 +31,25 @@ class Outcomes(dict[str, tuple[str, int | None]]):
 
     def rows(self) -> list[list[str]]:
         """Run, state, exit code in words."""
-        return [[desc, state, _told(code)] for desc, (state, code) in self.items()]
+        return [[desc, state, _in_words(code)] for desc, (state, code) in self.items()]
 
 
 class Child:
-    """The run in progress, which hears of the signals that this process gets."""
+    """The run in progress. It gets the signals that this process receives."""
 
     def __init__(self) -> None:
         self.process: subprocess.Popen | None = None
         self.asked_to_stop = False
 
     def receive(self, number: int, frame: object = None) -> None:
-        """Remember to start no more; the run gets SIGUSR1, which mpiexec passes on."""
+        """Start no more runs, and send SIGUSR1 to the run in progress; mpiexec passes this signal on to its ranks."""
         self.asked_to_stop = True
         if self.process is not None:
             self.process.send_signal(signal.SIGUSR1)
 
     def run(self, command: list[str], lock: IO) -> int:
-        """Start it and wait; its exit code, negative for a signal's number."""
-        # A session of its own: Ctrl-C would reach it twice, and the second signal ends a run without saving.
+        """Start a run and wait for its end; returns its exit code, which is negative for a signal's number."""
+        # In its own session, because Ctrl-C would reach it twice, and a second signal ends a run without saving.
         try:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True,
                                             pass_fds=[lock.fileno()])
@@ -62,11 +61,11 @@ class Child:
 
 
 def run_all(runs: list[Run], launcher: list[str]) -> Outcomes:
-    """Run what is not finished, each command after `launcher`; raises StudyError if the folder is in use."""
+    """Run what is not finished, each command behind `launcher`; raises StudyError if the folder is in use."""
     outcomes = Outcomes()
     with _lock(Path(runs[0].plan.save_dir)) as lock, listening(Child()) as child:
         for number, run in enumerate(runs, 1):
-            if is_finished(run):
+            if run.is_finished:
                 outcomes[run.desc] = ("finished", None)
             elif child.asked_to_stop:
                 outcomes[run.desc] = ("not started", None)
@@ -78,12 +77,12 @@ def run_all(runs: list[Run], launcher: list[str]) -> Outcomes:
 
 
 def _outcome(run: Run, code: int, asked_to_stop: bool) -> tuple[str, int]:
-    if code == 0 and is_finished(run):
+    if code == 0 and run.is_finished:
         return "finished", code
     return ("stopped" if asked_to_stop else "failed"), code
 
 
-def _told(code: int | None) -> str:
+def _in_words(code: int | None) -> str:
     if code is None:
         return ""
     if code < 0:
@@ -93,7 +92,7 @@ def _told(code: int | None) -> str:
 
 @contextmanager
 def _lock(folder: Path) -> Iterator[IO]:
-    """Keep other studies out of the folder. The run in progress holds the lock too, in case this process is killed."""
+    """Keep other studies out of the folder. The run in progress holds the lock too, as it may outlive this process."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         file = open(folder / ".table4.lock", "w")
@@ -103,6 +102,6 @@ def _lock(folder: Path) -> Iterator[IO]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise StudyError(f"--save_dir {folder} is in use: another study, or a run that one left behind, still "
-                             "goes on there; wait for it, or name another folder") from error
+            raise StudyError(f"--save_dir {folder} is in use: another study still runs there, or a run that it left "
+                             "behind; wait for its end, or name another folder") from error
         yield file

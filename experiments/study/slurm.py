@@ -1,15 +1,16 @@
-"""A study as a Slurm array script: one task a run, saved before the time limit and put back into the queue."""
+"""A study as a Slurm array script: each task starts one run with run_scripts/slurm_train.sh."""
 
 import re
 import shlex
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from experiments.study import Run, StudyError
-from experiments.study_runner import STOPPED
+from experiments.study.runs import Run, StudyError
 from vdvae.records.log import FINISHED_FILE
 
+SLURM_TRAIN = Path(__file__).resolve().parents[2] / "run_scripts" / "slurm_train.sh"
 SAVING_SECONDS = 300  # between Slurm's signal and the time limit
 _TIME = re.compile(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?")
 
@@ -26,10 +27,10 @@ class Job:
 
     def __post_init__(self):
         if self.gpus and self.gpus < self.ranks:
-            raise StudyError(f"--gpus is {self.gpus} for {self.ranks} ranks: one for each rank at least, or 0 for none")
+            raise StudyError(f"--gpus is {self.gpus} for {self.ranks} ranks: at least one for each rank, or 0 for none")
         if _seconds(self.time) <= 2 * SAVING_SECONDS:
-            raise StudyError(f"--time {self.time} must be more than {2 * SAVING_SECONDS // 60} minutes: a run is told "
-                             f"to save {SAVING_SECONDS} seconds before it ends")
+            raise StudyError(f"--time {self.time} must be more than {2 * SAVING_SECONDS // 60} minutes: a run begins to "
+                             f"save {SAVING_SECONDS} seconds before its end")
         for name in ("partition", "mpi"):
             value = getattr(self, name)
             if value is not None and not re.fullmatch(r"[\w.,-]+", value):
@@ -38,15 +39,22 @@ class Job:
 
 def array_script(runs: list[Run], job: Job, folder: Path) -> str:
     """The script's text; its tasks work in `folder`."""
-    cases = [f"    {index}) folder={shlex.quote(str(run.folder))}\n        run=({shlex.join(run.command)}) ;;"
+    cases = [f"    {index}) folder={shlex.quote(str(run.folder))}\n        flags=({shlex.join(run.arguments)}) ;;"
              for index, run in enumerate(runs)]
-    return "\n".join(["#!/bin/bash", *_header(runs, job), _BEFORE.format(folder=shlex.quote(str(folder))), *cases,
-                      _AFTER.format(marker=FINISHED_FILE, mpi=f"--mpi={job.mpi} " if job.mpi else "", ranks=job.ranks,
-                                    last=len(runs) - 1, stopped=STOPPED)])
+    variables = {"PYTHON": sys.executable, "TRAIN": str(runs[0].plan.program),
+                 "LAUNCHER": job.mpi or ("none" if job.ranks == 1 else "pmix")}
+    return "\n".join([
+        "#!/bin/bash", *_header(runs, job),
+        f"cd {shlex.quote(str(folder))} || exit 2", "",
+        'case "${SLURM_ARRAY_TASK_ID:?is not set: start this script with sbatch}" in', *cases,
+        f'    *) echo "no run has index $SLURM_ARRAY_TASK_ID: 0 to {len(runs) - 1}" >&2; exit 2 ;;', "esac",
+        f'if [[ -e "$folder/{FINISHED_FILE}" ]]; then', '    echo "$folder is finished"', "    exit 0", "fi",
+        "export " + " ".join(f"{name}={shlex.quote(value)}" for name, value in variables.items()),
+        f'exec {shlex.quote(str(SLURM_TRAIN))} "${{flags[@]}}"', ""])  # fmt: skip
 
 
 def write_script(path: Path, text: str) -> None:
-    """Check the script with bash and write it; raises StudyError where something is there already."""
+    """Check the script with bash and write it; raises StudyError if a file is there already."""
     subprocess.run(["bash", "-n"], input=text, text=True, check=True)
     try:
         with open(path, "x", encoding="utf-8") as file:
@@ -62,7 +70,7 @@ def _header(runs: list[Run], job: Job) -> list[str]:
                "time": job.time, "partition": job.partition, "signal": f"B:USR1@{SAVING_SECONDS}",
                "open-mode": "append"}
     lines = [f"#SBATCH --{name}={value}" for name, value in options.items() if value is not None]
-    return [f"# Table 4, {len(runs)} runs, one a task. Flags of sbatch win over these: sbatch --account=NAME FILE",
+    return [f"# Table 4, {len(runs)} runs, one for each task. Flags of sbatch win over these: sbatch --account=NAME FILE",
             *lines, "#SBATCH --requeue"]
 
 
@@ -73,47 +81,5 @@ def _seconds(time: str) -> int:
         raise StudyError(f"--time is {time!r}: give minutes, HH:MM:SS or D-HH:MM:SS")
     days, *parts = match.groups()
     numbers = [int(part) for part in parts if part is not None]
-    if days is not None:
-        units = (3600, 60, 1)
-    else:
-        units = (3600, 60, 1) if len(numbers) == 3 else (60, 1)
+    units = (3600, 60, 1) if days is not None or len(numbers) == 3 else (60, 1)
     return int(days or 0) * 86400 + sum(number * unit for number, unit in zip(numbers, units))
-
-
-_BEFORE = """\
-cd {folder} || exit 2
-
-case "${{SLURM_ARRAY_TASK_ID:?is not set: start this script with sbatch}}" in"""
-
-_AFTER = """\
-    *) echo "no run has index $SLURM_ARRAY_TASK_ID: 0 to {last}" >&2; exit 2 ;;
-esac
-if [[ -e "$folder/{marker}" ]]; then
-    echo "$folder is finished"
-    exit 0
-fi
-
-# SIGUSR1 comes to this shell alone; srun passes it on, and train.py saves and ends with code {stopped}.
-# SIGTERM (scancel) is not caught: it ends this shell, so that a cancelled run stays out of the queue.
-child=""
-signalled=""
-pass_on() {{
-    signalled=yes
-    [[ -z "$child" ]] || kill -USR1 "$child" 2>/dev/null
-}}
-trap pass_on USR1
-# Not --kill-on-bad-exit=1: after a save all ranks end with code {stopped}, and the first would have the others killed.
-srun --ntasks={ranks} {mpi}--kill-on-bad-exit=0 --wait=60 "${{run[@]}}" &
-child=$!
-while :; do
-    signalled=""
-    wait "$child"
-    code=$?
-    [[ -n "$signalled" ]] || break  # a signal ends the wait, not the run
-done
-
-if [[ "$code" -eq {stopped} ]]; then
-    scontrol requeue "${{SLURM_ARRAY_JOB_ID}}_${{SLURM_ARRAY_TASK_ID}}"
-fi
-exit "$code"
-"""

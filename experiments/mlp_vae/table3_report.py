@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from tabulate import tabulate
 
-from experiments.mlp_vae import SCALES
+from experiments.mlp_vae.model import SCALES
 from stable_params.pixels import MEANS
 from vdvae.tools.report.cells import spread_cell
 from vdvae.tools.report.colours import line_styles

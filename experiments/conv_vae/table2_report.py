@@ -1,15 +1,14 @@
-"""Table 2 in the paper's layout with the paper's figures beside ours, what the runs did, and a picture of it."""
+"""Table 2 in the paper's layout with the paper's figures beside ours, what the runs did, and a picture."""
 
-import math
 import statistics
 from collections.abc import Mapping
 from pathlib import Path
 
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from tabulate import tabulate
 
-from experiments.conv_runs import RULE
+from experiments.conv_vae.runs import RULE
+from experiments.shared.failed_runs import draw_cells, share_text
 
 ENCODED_NAMES = ("NaiveExp", "Exp", "ExpLin", "UpBounded")
 DECODED_NAMES = ("NaiveExp", "Exp", "Bounded")
@@ -31,52 +30,36 @@ def write_report(folder: Path, results: Results, settings: dict, lrs: list[float
 
 
 def table(results: Results, lrs: list[float]) -> str:
-    """Failed runs of all: a row for each learning rate and encoded scale, a column for each decoded one and the paper's."""
+    """Failed runs: a row for each learning rate and encoded scale; two columns for each decoded scale, ours and the paper's."""
     rows = [[f"{lr:g}", encoded, *(text for decoded in DECODED_NAMES
-                                   for text in (_share(results, encoded, decoded, lr), _paper(encoded, decoded, lr)))]
+                                   for text in (share_text(_runs(results, encoded, decoded, lr)), _paper(encoded, decoded, lr)))]
             for lr in lrs for encoded in ENCODED_NAMES]
     headers = ["lr", "encoded", *(text for decoded in DECODED_NAMES for text in (f"{decoded} decoder", "paper"))]
     return tabulate(rows, headers, tablefmt="github", disable_numparse=True)
 
 
 def details(results: Results, lrs: list[float]) -> str:
-    """A row for each cell: runs with NaN and the step of the first, runs that diverged, largest loss, final losses."""
+    """For each cell: runs with NaN and the step of the first, runs that diverged, largest loss, final losses."""
     headers = ["lr", "encoded", "decoded", "runs", "NaN", "first NaN at step (median)", "diverged", "largest loss",
                "final loss (median of whole runs)"]
-    rows = [_details(results, encoded, decoded, lr)
+    rows = [[f"{lr:g}", encoded, decoded, *_details(_runs(results, encoded, decoded, lr))]
             for lr in lrs for encoded in ENCODED_NAMES for decoded in DECODED_NAMES]
     return tabulate(rows, headers, tablefmt="github", disable_numparse=True)
 
 
-def runs_of(results: Results, encoded: str, decoded: str, lr: float) -> list[dict]:
-    """The records of a cell's runs."""
-    return [record for key, record in results.items() if key[:3] == (encoded, decoded, lr)]
-
-
 def draw(results: Results, lrs: list[float]) -> Figure:
-    """For each learning rate a grid of encoded and decoded scales, coloured by the share of failed runs."""
+    """A grid of encoded and decoded scales for each learning rate, coloured by the share of failed runs."""
     figure = Figure(figsize=(1.2 + 3.6 * len(lrs), 3.9), layout="constrained")
     panels = figure.subplots(1, len(lrs), squeeze=False)[0]
     for axes, lr in zip(panels, lrs):
-        _draw_panel(axes, results, lr)
+        cells = [[_runs(results, encoded, decoded, lr) for decoded in DECODED_NAMES] for encoded in ENCODED_NAMES]
+        texts = [[f"{share_text(runs)}\n({_paper(encoded, decoded, lr)})" for decoded, runs in zip(DECODED_NAMES, row)]
+                 for encoded, row in zip(ENCODED_NAMES, cells)]
+        draw_cells(axes, cells, texts, ENCODED_NAMES, DECODED_NAMES)
+        axes.set(title=f"learning rate {lr:g}", xlabel="scale of the pixels")
     panels[0].set_ylabel("scale of the latents")
     figure.suptitle("Runs that failed (in brackets: the paper)", fontsize=11)
     return figure
-
-
-def _draw_panel(axes: Axes, results: Results, lr: float) -> None:
-    for row, encoded in enumerate(ENCODED_NAMES):
-        for column, decoded in enumerate(DECODED_NAMES):
-            runs = runs_of(results, encoded, decoded, lr)
-            share = sum(run["failed"] for run in runs) / len(runs) if runs else math.nan
-            axes.imshow([[share]], extent=(column, column + 1, row + 1, row), vmin=0, vmax=1, cmap="RdYlGn_r", alpha=0.7)
-            words = f"{_share(results, encoded, decoded, lr)}\n({_paper(encoded, decoded, lr)})"
-            axes.text(column + 0.5, row + 0.5, words, ha="center", va="center", fontsize=9)
-    axes.set(xlim=(0, len(DECODED_NAMES)), ylim=(len(ENCODED_NAMES), 0), title=f"learning rate {lr:g}", aspect="auto")
-    axes.set_xticks([n + 0.5 for n in range(len(DECODED_NAMES))], DECODED_NAMES)
-    axes.set_yticks([n + 0.5 for n in range(len(ENCODED_NAMES))], ENCODED_NAMES)
-    axes.set_xlabel("scale of the pixels")
-    axes.tick_params(length=0)
 
 
 def _heading(settings: dict) -> str:
@@ -84,20 +67,17 @@ def _heading(settings: dict) -> str:
             f"paper's are of ten runs of 20,000 steps on CIFAR-10. {RULE} Losses are nats per image.")
 
 
-def _share(results: Results, encoded: str, decoded: str, lr: float) -> str:
-    runs = runs_of(results, encoded, decoded, lr)
-    return f"{sum(run['failed'] for run in runs)}/{len(runs)}" if runs else "-"
+def _runs(results: Results, encoded: str, decoded: str, lr: float) -> list[dict]:
+    return [record for key, record in results.items() if key[:3] == (encoded, decoded, lr)]
 
 
 def _paper(encoded: str, decoded: str, lr: float) -> str:
     return f"{PAPER[lr][decoded][ENCODED_NAMES.index(encoded)]}/10" if lr in PAPER else "-"
 
 
-def _details(results: Results, encoded: str, decoded: str, lr: float) -> list[str]:
-    runs = runs_of(results, encoded, decoded, lr)
+def _details(runs: list[dict]) -> list[str]:
     steps = [run["first_nan"] for run in runs if run["first_nan"]]
     whole = [run["final"] for run in runs if not run["first_nan"]]
-    return [f"{lr:g}", encoded, decoded, str(len(runs)), str(len(steps)), f"{statistics.median(steps):g}" if steps else "-",
-            str(sum(run["failed"] and not run["first_nan"] for run in runs)),
-            f"{max(run['largest'] for run in runs):.3g}" if runs else "-",
-            f"{statistics.median(whole):.4g}" if whole else "-"]
+    diverged = sum(run["failed"] and not run["first_nan"] for run in runs)
+    return [str(len(runs)), str(len(steps)), f"{statistics.median(steps):g}" if steps else "-", str(diverged),
+            f"{max(run['largest'] for run in runs):.3g}" if runs else "-", f"{statistics.median(whole):.4g}" if whole else "-"]

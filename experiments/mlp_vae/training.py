@@ -1,4 +1,4 @@
-"""Training of stacked VAEs by epochs: where each member's loss stopped being finite, and its best model so far."""
+"""Training of stacked VAEs by epochs: the first loss of each member that is not finite, and its best model so far."""
 
 import math
 from collections.abc import Sequence
@@ -6,16 +6,16 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from experiments.member_adam import MemberAdam
-from experiments.mlp_vae import Cell, MlpVaes, initial_parameters
-from experiments.mlp_vae_data import Batches
+from experiments.mlp_vae.data import Batches
+from experiments.mlp_vae.model import Cell, MlpVaes, initial_parameters
+from experiments.shared.member_adam import MemberAdam
 
 
 class Training:
-    """Members side by side, each with a cell, a seed and a learning rate, minimising its own mean negative ELBO.
+    """Members side by side, each with a cell, a seed and a learning rate. Each minimises its own mean negative ELBO.
 
-    `first_bad` is the step, counted from 1, at which a member's loss was first NaN or infinite, int64 `[E]`, 0 for
-    none. Such a member goes on in its place; no gradient, moment or sum of one enters another's.
+    `first_bad`, int64 `[E]`, is the step, counted from 1, at which a member's loss was first NaN or infinite, 0 for none.
+    Such a member stays in its place; no gradient, moment or sum of it enters another member's.
     """
 
     def __init__(self, cells: Sequence[Cell], seeds: list[int], lrs: list[float], images: Tensor, batch_size: int):
@@ -39,13 +39,13 @@ class Training:
         return [math.ceil(step / len(self.batches)) for step in self.first_bad.tolist()]
 
     def state(self) -> dict:
-        """Everything that the rest of the training depends on, as tensors and numbers."""
+        """Everything that the rest of the training depends on."""
         return {"epoch": self.epoch, "first_bad": self.first_bad, "adam": self.adam.state(),
                 "parameters": [parameter.detach() for parameter in self.vaes.parameters]}
 
     @torch.no_grad()
     def restore(self, state: dict) -> None:
-        """Go on from what `state` returned for members of the same number and layers."""
+        """Continue from what `state` returned for as many members."""
         self.epoch = state["epoch"]
         self.first_bad.copy_(state["first_bad"])
         self.adam.restore(state["adam"])
@@ -54,7 +54,7 @@ class Training:
 
     def _step(self, images: Tensor, eps: Tensor, step: int) -> Tensor:
         losses = self.vaes.negative_elbo(images, eps).mean(1)
-        # The sum passes 1 back to each member, whatever the others are.
+        # The sum passes the gradient 1 back to each member, whatever the other losses are.
         self.adam.step(torch.autograd.grad(losses.sum(), self.vaes.parameters, materialize_grads=True))
         newly_bad = ~losses.isfinite() & (self.first_bad == 0)
         self.first_bad += newly_bad * step
@@ -72,7 +72,7 @@ class Selection:
 
     @torch.no_grad()
     def offer(self, value: Tensor, epoch: int, parameters: list[Tensor]) -> None:
-        """Take over the members whose `value` `[E]` is below all before; `epoch` is where, 0 if there was none."""
+        """Keep the parameters of members whose `value` `[E]` is below all before. `epoch` stays 0 where none was."""
         better = value < self.value
         self.value = torch.where(better, value, self.value)
         self.epoch = torch.where(better, epoch, self.epoch)
@@ -84,5 +84,5 @@ class Selection:
         return {"value": self.value, "epoch": self.epoch, "parameters": self.parameters}
 
     def restore(self, state: dict) -> None:
-        """Go on from what `state` returned."""
+        """Continue from what `state` returned."""
         self.value, self.epoch, self.parameters = (state[name] for name in ("value", "epoch", "parameters"))

@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from experiments.mlp_vae import CELLS, MlpVaes
-from experiments.mlp_vae_training import Selection, Training
+from experiments.mlp_vae.model import CELLS, MlpVaes
+from experiments.mlp_vae.training import Selection, Training
 
 
 def test_the_model_with_the_lowest_validation_value_is_kept_for_each_member():

@@ -1,10 +1,10 @@
-"""Results that survive an interruption, and files that are something else."""
+"""Results that survive an interruption, and files that hold something else."""
 
 import math
 
 import pytest
 
-from experiments.results_file import ResultsFile
+from experiments.shared.results import ResultsFile
 
 SETTINGS = {"steps": 3, "dataset": "photos32", "lrs": (0.1, 0.2)}
 
@@ -41,16 +41,16 @@ def test_other_settings_are_refused_by_name_and_nothing_changes(path):
     assert path.read_bytes() == before
 
 
-@pytest.mark.parametrize("line, content, told", [
+@pytest.mark.parametrize("line, content, message", [
     (1, b'{"loss": 1}', "line 1: not the settings"), (1, b"[1, 2]", "line 1: not the settings"),
     (2, b'{"key": ["explin"', "line 2: not JSON"), (2, b"\xff\xfe", "line 2: not JSON"), (2, b'{"loss": 1}', "line 2: not a result"),
     (3, b"7", "line 3: not a result")])  # fmt: skip
-def test_damage_is_named_and_left_alone(path, line, content, told):
+def test_damage_is_named_and_left_alone(path, line, content, message):
     lines = path.read_bytes().splitlines()
     lines[line - 1] = content
     path.write_bytes(b"\n".join(lines) + b"\n")
     before = path.read_bytes()
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=message):
         ResultsFile(path, SETTINGS)
     assert path.read_bytes() == before
 
