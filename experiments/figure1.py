@@ -61,28 +61,29 @@ class Figure1(Study):
         super().__init__(args, {**settings(args), "seeds": seeds}, ("smallest", "loss"))
         self.seeds, self.images, self.measured = seeds, images, images / LEVELS
         state = self.state_file.load(args.device)
-        branched = state is not None and state["training"]["epoch"] > args.pretrain_epochs
-        self.training = self._training(RATES if branched else (PRETRAINING_RATE,))
+        branched = state is not None and len(state["trainings"]) > 1
+        self.trainings = [self._training(rate) for rate in (RATES if branched else (PRETRAINING_RATE,))]
         if state:
             self.restore(state)
 
     def train_epoch(self) -> None:
-        """Train for one epoch and measure; after the pre-training all members are trained at both rates."""
-        if self.training.epoch == self.args.pretrain_epochs:
-            pretrained, self.training = self.training.state(), self._training(RATES)
-            self.training.restore(repeated(pretrained, len(RATES)))
-        self.curves["loss"].append(bits_per_dim(self.training.train_epoch()))
-        self.curves["smallest"].append(smallest_scales(self.training.vaes, self.measured))
+        """Train for one epoch and measure; after the pre-training each rate has a training of its own."""
+        if self.trainings[0].epoch == self.args.pretrain_epochs:
+            pretrained = self.trainings[0].state()
+            self.trainings = [self._training(rate) for rate in RATES]
+            for training in self.trainings:
+                training.restore(pretrained)
+        self.curves["loss"].append(bits_per_dim(torch.cat([training.train_epoch() for training in self.trainings])))
+        smallest = [smallest_scales(training.vaes, self.measured) for training in self.trainings]
+        self.curves["smallest"].append(torch.cat(smallest))
 
     def records(self) -> list[tuple[tuple, dict]]:
         """The keys of the curves, (pretraining or the learning rate, seed), and their records."""
         before = self.args.pretrain_epochs
         return self._records([PRETRAINING], slice(None, before)) + self._records(RATES, slice(before, None))
 
-    def _training(self, rates: tuple[float, ...]) -> Training:
-        members = [(rate, seed) for rate in rates for seed in self.seeds]
-        lrs, seeds = map(list, zip(*members))
-        return Training([CELL] * len(members), seeds, lrs, self.images, self.args.batch_size)
+    def _training(self, rate: float) -> Training:
+        return Training([CELL] * len(self.seeds), self.seeds, rate, self.images, self.args.batch_size)
 
     def _records(self, names: Sequence, epochs: slice) -> list[tuple[tuple, dict]]:
         keys = [(name, seed) for name in names for seed in self.seeds]
@@ -92,17 +93,8 @@ class Figure1(Study):
 
     def _nan_epochs(self, names: Sequence) -> list[int]:
         """Epochs of the first loss that is not finite, 0 for none; later stages have the epoch of the pre-training too."""
-        found, before = self.training.first_bad_epoch(), self.args.pretrain_epochs
-        return found if names is RATES else [epoch if epoch <= before else 0 for epoch in found[:len(self.seeds)]]
-
-
-def repeated(state: object, times: int) -> object:
-    """A training's state with all members repeated in the order 0, 1, ..., 0, 1, ...; plain numbers stay."""
-    if isinstance(state, dict):
-        return {name: repeated(part, times) for name, part in state.items()}
-    if isinstance(state, list):
-        return [repeated(part, times) for part in state]
-    return torch.cat([state] * times) if isinstance(state, Tensor) and state.ndim else state
+        found, before = [training.first_bad_epoch() for training in self.trainings], self.args.pretrain_epochs
+        return sum(found, []) if names is RATES else [epoch if epoch <= before else 0 for epoch in found[0]]
 
 
 def draw(results: dict[tuple, dict], pretrain_epochs: int) -> Figure:

@@ -71,7 +71,7 @@ def conv_runner(args: argparse.Namespace) -> Runner:
 
     def run(flag: str, lr: float, seed: int, tick: Tick) -> dict:
         scales = Scales(parse_parameterization(flag), PIXEL_SCALE)
-        return train(Runs(scales, [lr], [seed]), images, args.steps, args.device, tick)[0]
+        return train(Runs(scales, lr, [seed]), images, args.steps, args.device, tick)[0]
 
     return run
 

@@ -37,8 +37,8 @@ def main(argv: list[str] | None = None) -> int:
         for names, runs in groups:
             bar.set_description("/".join(names))
             records = train(runs, images, args.steps, args.device, bar.update)
-            for lr, seed, record in zip(runs.lrs, runs.seeds, records):
-                results.add((*names, lr, seed), record)
+            for seed, record in zip(runs.seeds, records):
+                results.add((*names, runs.lr, seed), record)
     print(write_report(Path(args.out), wanted(args, results.done), settings(args), args.lrs))
     return 0
 
@@ -53,13 +53,12 @@ def wanted(args: argparse.Namespace, done: dict) -> dict:
     return {key: record for key, record in done.items() if key[2] in args.lrs and key[3] < args.seeds}
 
 
-def missing(args: argparse.Namespace, done: dict) -> Iterator[tuple[tuple[str, str], Runs]]:
+def missing(args: argparse.Namespace, done: dict) -> Iterator[tuple[list[str], Runs]]:
     """The names of the scales and the runs that are not done, at most --together of them at once."""
-    for names in product(ENCODED, DECODED):
-        pairs = [pair for pair in product(args.lrs, range(args.seeds)) if (*names, *pair) not in done]
-        for first in range(0, len(pairs), args.together):
-            lrs, seeds = map(list, zip(*pairs[first : first + args.together]))
-            yield names, Runs(Scales(ENCODED[names[0]], DECODED[names[1]]), lrs, seeds)
+    for *names, lr in product(ENCODED, DECODED, args.lrs):
+        seeds = [seed for seed in range(args.seeds) if (*names, lr, seed) not in done]
+        for first in range(0, len(seeds), args.together):
+            yield names, Runs(Scales(ENCODED[names[0]], DECODED[names[1]]), lr, seeds[first : first + args.together])
 
 
 def _parser() -> argparse.ArgumentParser:

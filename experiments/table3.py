@@ -56,7 +56,8 @@ class Table3(Study):
         super().__init__(args, {**settings(args), "members": members}, ("train", "valid"))
         self.members, self.data, self.seconds = members, data, 0.0
         cells, seeds = map(list, zip(*members))
-        self.training = Training(cells, seeds, [LEARNING_RATE] * len(seeds), data.train, args.batch_size)
+        self.training = Training(cells, seeds, LEARNING_RATE, data.train, args.batch_size)
+        self.trainings = [self.training]
         self.selection = Selection(self.training.vaes.parameters)
         if state := self.state_file.load(args.device):
             self.restore(state)

@@ -27,11 +27,11 @@ def add_mnist_options(parser: argparse.ArgumentParser, seeds: int, epochs: int, 
 class Study:
     """One training of an ensemble by epochs, which continues from the last saved state.
 
-    A subclass makes `training`, says in `train_epoch` what an epoch is, and adds to `state` and `restore` what else it keeps.
-    `curves` have a tensor `[E]` for each epoch.
+    A subclass makes `trainings`, which are at the same epoch, and says in `train_epoch` what an epoch is. It adds to `state`
+    and `restore` what else it keeps. `curves` have a tensor for each epoch, with a number for each member of all trainings.
     """
 
-    training: Training
+    trainings: list[Training]
 
     def __init__(self, args: argparse.Namespace, identity: dict, curves: tuple[str, ...]):
         self.args = args
@@ -40,12 +40,12 @@ class Study:
 
     def run(self, epochs: int, name: str) -> None:
         """Train to the end of epoch `epochs`."""
-        first = self.training.epoch
+        first = self.trainings[0].epoch
         with tqdm(total=epochs, initial=first, desc=name, unit="epoch") as bar:
             for _ in range(first, epochs):
                 self.train_epoch()
                 self.state_file.save_if_due(self.state())
-                bar.set_postfix(NaN=int((self.training.first_bad > 0).sum()), refresh=False)
+                bar.set_postfix(NaN=int(sum((training.first_bad > 0).sum() for training in self.trainings)), refresh=False)
                 bar.update()
 
     def train_epoch(self) -> None:
@@ -54,11 +54,12 @@ class Study:
 
     def state(self) -> dict:
         """Everything that the rest of the study depends on."""
-        return {"training": self.training.state(), "curves": self.curves}
+        return {"trainings": [training.state() for training in self.trainings], "curves": self.curves}
 
     def restore(self, state: dict) -> None:
         """Continue from what `state` returned."""
-        self.training.restore(state["training"])
+        for training, saved in zip(self.trainings, state["trainings"], strict=True):
+            training.restore(saved)
         self.curves = state["curves"]
 
     def curve(self, name: str, epochs: slice = slice(None)) -> list[list]:

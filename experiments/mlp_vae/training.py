@@ -2,26 +2,28 @@
 
 import math
 from collections.abc import Sequence
+from copy import deepcopy
 
 import torch
 from torch import Tensor
 
 from experiments.mlp_vae.data import Batches
 from experiments.mlp_vae.model import Cell, MlpVaes, initial_parameters
-from experiments.shared.member_adam import MemberAdam
 
 
 class Training:
-    """Members side by side, each with a cell, a seed and a learning rate. Each minimises its own mean negative ELBO.
+    """Members side by side, each with a cell and a seed, all with the learning rate `lr`.
+
+    Each member minimises its own mean negative ELBO with Adam, whose update is elementwise.
 
     `first_bad`, int64 `[E]`, is the step, counted from 1, at which a member's loss was first NaN or infinite, 0 for none.
     Such a member stays in its place; no gradient, moment or sum of it enters another member's.
     """
 
-    def __init__(self, cells: Sequence[Cell], seeds: list[int], lrs: list[float], images: Tensor, batch_size: int):
+    def __init__(self, cells: Sequence[Cell], seeds: list[int], lr: float, images: Tensor, batch_size: int):
         device = images.device
         self.vaes = MlpVaes(cells, [parameter.to(device) for parameter in initial_parameters(seeds)])
-        self.adam = MemberAdam(self.vaes.parameters, torch.tensor(lrs, device=device))
+        self.adam = torch.optim.Adam(self.vaes.parameters, lr, fused=True)
         self.batches = Batches(images, seeds, batch_size)
         self.epoch = 0
         self.first_bad = torch.zeros(len(seeds), dtype=torch.int64, device=device)
@@ -40,22 +42,24 @@ class Training:
 
     def state(self) -> dict:
         """Everything that the rest of the training depends on."""
-        return {"epoch": self.epoch, "first_bad": self.first_bad, "adam": self.adam.state(),
+        return {"epoch": self.epoch, "first_bad": self.first_bad, "moments": self.adam.state_dict()["state"],
                 "parameters": [parameter.detach() for parameter in self.vaes.parameters]}
 
     @torch.no_grad()
     def restore(self, state: dict) -> None:
-        """Continue from what `state` returned for as many members."""
+        """Continue from what `state` returned for as many members, at this training's learning rate."""
         self.epoch = state["epoch"]
         self.first_bad.copy_(state["first_bad"])
-        self.adam.restore(state["adam"])
+        self.adam.load_state_dict({**self.adam.state_dict(), "state": deepcopy(state["moments"])})
         for parameter, saved in zip(self.vaes.parameters, state["parameters"], strict=True):
             parameter.copy_(saved)
 
     def _step(self, images: Tensor, eps: Tensor, step: int) -> Tensor:
         losses = self.vaes.negative_elbo(images, eps).mean(1)
         # The sum passes the gradient 1 back to each member, whatever the other losses are.
-        self.adam.step(torch.autograd.grad(losses.sum(), self.vaes.parameters, materialize_grads=True))
+        self.adam.zero_grad()
+        losses.sum().backward()
+        self.adam.step()
         newly_bad = ~losses.isfinite() & (self.first_bad == 0)
         self.first_bad += newly_bad * step
         return losses.detach()

@@ -64,7 +64,7 @@ def test_an_interrupted_study_continues_to_the_same_curves(run, results, monkeyp
     epoch = figure1.Figure1.train_epoch
 
     def interrupted(self):
-        if self.training.epoch == stop:
+        if self.trainings[0].epoch == stop:
             raise KeyboardInterrupt
         epoch(self)
 

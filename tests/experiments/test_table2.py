@@ -44,12 +44,12 @@ def test_ten_images_are_drawn_with_the_seed():
 
 
 def test_a_run_is_the_same_in_any_company_and_its_nan_is_located():
-    """A learning rate of 1e30 sends a member to NaN at its second loss; the other one is itself."""
-    images, ticks = {0: ten_images("photos32", ".", 0), 4: ten_images("photos32", ".", 4)}, []
+    """Pixels of 1e30 send the second member's first loss beyond float32; the first member stays the same."""
+    images, ticks = {0: ten_images("photos32", ".", 0) * 1e30, 4: ten_images("photos32", ".", 4)}, []
     scales = Scales(ExpLin(), DECODED["Bounded"])
-    fine, broken = train(Runs(scales, [1e-3, 1e30], [4, 0]), images, 4, "cpu", ticks.append)
-    (alone,) = train(Runs(scales, [1e-3], [4]), images, 4, "cpu", ticks.append)
-    assert (broken["first_nan"], broken["failed"]) == (2, True) and sum(ticks) == 3 * 4
+    fine, broken = train(Runs(scales, 1e-3, [4, 0]), images, 4, "cpu", ticks.append)
+    (alone,) = train(Runs(scales, 1e-3, [4]), images, 4, "cpu", ticks.append)
+    assert (broken["first_nan"], broken["failed"]) == (1, True) and sum(ticks) == 3 * 4
     assert fine["first_nan"] is None and fine["failed"] is False
     for key in ("first", "largest", "final"):
         assert fine[key] == pytest.approx(alone[key], rel=1e-4)
@@ -58,7 +58,7 @@ def test_a_run_is_the_same_in_any_company_and_its_nan_is_located():
 def test_a_run_without_a_living_member_ends_early_and_is_counted_whole(monkeypatch):
     monkeypatch.setattr(conv_runs, "CHECK_EVERY", 3)
     ticks = []
-    (broken,) = train(Runs(Scales(ExpLin(), DECODED["Exp"]), [1e30], [0]), {0: ten_images("photos32", ".", 0)}, 50, "cpu",
+    (broken,) = train(Runs(Scales(ExpLin(), DECODED["Exp"]), 1e30, [0]), {0: ten_images("photos32", ".", 0)}, 50, "cpu",
                       ticks.append)  # fmt: skip
     assert broken["first_nan"] == 2 and len(ticks) == 4 and sum(ticks) == 50
 

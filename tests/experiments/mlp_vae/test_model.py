@@ -91,7 +91,7 @@ def test_start_is_that_of_torch_s_linear_layer_and_of_the_seed_alone():
 
 @pytest.mark.parametrize("cell", CELLS, ids="-".join)
 def test_an_epoch_equals_that_of_a_plain_implementation(cell, images, float64):
-    training = Training([cell, cell], [3, 4], [1e-3, 1e-2], images, batch_size=20)
+    training = Training([cell, cell], [3, 4], 1e-3, images, batch_size=20)
     plain = PlainVae(cell, initial_parameters([3]))
     optimizer = torch.optim.Adam(plain.parameters(), lr=1e-3)
     expected = []
@@ -111,7 +111,7 @@ def test_an_epoch_equals_that_of_a_plain_implementation(cell, images, float64):
 
 
 def train(cells, seeds, images, poison=None):
-    training = Training(cells, seeds, [1e-3] * len(cells), images, batch_size=20)
+    training = Training(cells, seeds, 1e-3, images, batch_size=20)
     if poison is not None:
         with torch.no_grad():
             training.vaes.parameters[0][poison] = math.nan
@@ -142,9 +142,9 @@ def test_a_member_with_nan_leaves_the_others_exactly_as_they_are(poison, images)
 
 def test_state_continues_to_the_bit(images):
     whole, _ = train([CELLS[1], CELLS[8]], [0, 1], images)
-    first = Training([CELLS[1], CELLS[8]], [0, 1], [1e-3] * 2, images, batch_size=20)
+    first = Training([CELLS[1], CELLS[8]], [0, 1], 1e-3, images, batch_size=20)
     first.train_epoch()
-    second = Training([CELLS[1], CELLS[8]], [0, 1], [1e-3] * 2, images, batch_size=20)
+    second = Training([CELLS[1], CELLS[8]], [0, 1], 1e-3, images, batch_size=20)
     second.restore(first.state())
     second.train_epoch()
     assert all(torch.equal(one, other) for one, other in zip(whole.vaes.parameters, second.vaes.parameters))

@@ -24,7 +24,7 @@ def test_the_model_with_the_lowest_validation_value_is_kept_for_each_member():
 def test_the_first_step_whose_loss_is_not_finite_is_located_for_its_member_alone(monkeypatch, bad):
     """40 images in batches of 20 are two steps an epoch; the second member's loss goes bad in the third and the fourth."""
     images = torch.randint(0, 256, (40, 784), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-    training = Training([CELLS[4]] * 2, [0, 1], [1e-3] * 2, images, batch_size=20)
+    training = Training([CELLS[4]] * 2, [0, 1], 1e-3, images, batch_size=20)
     original, steps = MlpVaes.negative_elbo, []
 
     def negative_elbo(self, *batch):
