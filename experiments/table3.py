@@ -2,7 +2,6 @@
 
 import argparse
 import sys
-import time
 from pathlib import Path
 
 from experiments.mlp_vae.data import Data
@@ -54,7 +53,7 @@ class Table3(Study):
 
     def __init__(self, members: list[tuple[Cell, int]], data: Data, args: argparse.Namespace):
         super().__init__(args, {**settings(args), "members": members}, ("train", "valid"))
-        self.members, self.data, self.seconds = members, data, 0.0
+        self.members, self.data = members, data
         cells, seeds = map(list, zip(*members))
         self.training = Training(cells, seeds, LEARNING_RATE, data.train, args.batch_size)
         self.trainings = [self.training]
@@ -64,22 +63,20 @@ class Table3(Study):
 
     def train_epoch(self) -> None:
         """Train for one epoch, validate, and keep each member's best model."""
-        began, vaes = time.monotonic(), self.training.vaes
+        vaes = self.training.vaes
         self.curves["train"].append(bits_per_dim(self.training.train_epoch()))
         valid = negative_elbo_bits(vaes, self.data.valid)
         self.curves["valid"].append(valid)
         self.selection.offer(valid, self.training.epoch, vaes.parameters)
-        self.seconds += time.monotonic() - began
 
     def state(self) -> dict:
-        """Adds the selection and the seconds."""
-        return {**super().state(), "selection": self.selection.state(), "seconds": self.seconds}
+        """Adds the selection."""
+        return {**super().state(), "selection": self.selection.state()}
 
     def restore(self, state: dict) -> None:
         """Continue from what `state` returned."""
         super().restore(state)
         self.selection.restore(state["selection"])
-        self.seconds = state["seconds"]
 
     def records(self) -> list[dict]:
         """The record of each member."""
@@ -92,8 +89,7 @@ class Table3(Study):
             "train_curve": self.curve("train"),
             "valid_curve": self.curve("valid"),
         }
-        together = {"trained_together": len(self.members), "seconds_together": round(self.seconds, 1)}
-        return [dict(zip(columns, values)) | together for values in zip(*columns.values())]
+        return [dict(zip(columns, values)) for values in zip(*columns.values())]
 
     def _tested(self) -> dict[str, list]:
         best = MlpVaes([cell for cell, _ in self.members], self.selection.parameters)

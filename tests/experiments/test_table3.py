@@ -39,12 +39,10 @@ def run(tmp_path, capsys):
 
 @pytest.fixture()
 def results(tmp_path):
-    """The records of a folder by (scale, mean, seed), without the time they took and who was there."""
+    """The records of a folder by (scale, mean, seed)."""
 
     def read(out: str = "out") -> dict:
-        done = table3.ResultsFile(tmp_path / out / "results.jsonl", json.loads(head(tmp_path / out))["settings"]).done
-        return {tuple(key): {name: value for name, value in record.items() if not name.endswith("together")}
-                for key, record in done.items()}
+        return table3.ResultsFile(tmp_path / out / "results.jsonl", json.loads(head(tmp_path / out))["settings"]).done
 
     def head(folder) -> str:
         return (folder / "results.jsonl").read_text().splitlines()[0]
