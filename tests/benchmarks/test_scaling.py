@@ -47,9 +47,8 @@ def test_the_work_is_that_of_the_published_models(tables):
         assert name == expected and cells == [f"{work.parameters:,}", *(digits(flop / 1e9) for flop in gigaflop), *megabytes]
 
 
-@pytest.mark.parametrize("name", ["cifar10", "ffhq256"])
-def test_forward_flop_are_two_for_each_weight_and_place_of_a_convolution(name):
-    hparams, places = load_hparams(["--hps", name]), {}
+def test_forward_flop_are_two_for_each_weight_and_place_of_a_convolution():
+    hparams, places = load_hparams(["--hps", "cifar10"]), {}
     with FakeTensorMode():
         vae, size = VAE(hparams), hparams.image_size
         for module in vae.modules():
@@ -58,7 +57,7 @@ def test_forward_flop_are_two_for_each_weight_and_place_of_a_convolution(name):
         vae(torch.empty(1, 3, size, size), torch.empty(1, size, size, 3))
     for block in vae.decoder.dec_blocks:  # this layer convolves the two halves of its input apart
         places[block.enc.c1] = block.resolution**2
-    work = count_work(name)
+    work = count_work("cifar10")
     assert work.forward == sum(2 * layer.weight.numel() * number for layer, number in places.items())
     assert 1.9 < work.backward / work.forward <= 2
 
