@@ -62,7 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
                     flags = ["--n_batch", str(n_batch), "--num_workers", str(processes)]
                     hparams = load_hparams(["--hps", name, *flags])
                     rates.append(images_per_second(images, hparams, limit, torch.device(options.device)))
-                print(f"| {name}, {images.nbytes / 1e6:,.0f} MB | {n_batch} | {' | '.join(f'{rate:,.0f}' for rate in rates)} |", flush=True)
+                cells = " | ".join(f"{rate:,.0f}" for rate in rates)
+                print(f"| {name}, {images.nbytes / 1e6:,.0f} MB | {n_batch} | {cells} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from pathlib import Path
 import torch
 
 ROOT = Path(__file__).resolve().parents[2]
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
 FLAGS = (
     "--hps photos32_overfit --width 8 --zdim 2 --num_mixtures 1 --sigma_param explin --device cpu "
     "--dec_blocks 1x1,4m1,32m4 --enc_blocks 32d8,4d4,1x1 --skip_threshold 5 --max_consecutive_skips 0 "
@@ -32,8 +33,7 @@ def start(folder: Path, ranks: int, updates: int) -> subprocess.Popen:
     """The run in `folder`, begun or resumed, under mpiexec when it has several ranks."""
     flags = [*FLAGS, "--num_iters", str(updates), "--resume", "auto", "--save_dir", str(folder), "--desc", "run"]
     launcher = ["mpiexec", "-n", str(ranks)] if ranks > 1 else []
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    return subprocess.Popen([*launcher, sys.executable, str(ROOT / "train.py"), *flags], env=environment,
+    return subprocess.Popen([*launcher, sys.executable, str(ROOT / "train.py"), *flags], env=ENVIRONMENT,
                             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
 
 

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from tabulate import tabulate
 
-from benchmarks.faults.chaos import FLAGS, ROOT, end
+from benchmarks.faults.chaos import ENVIRONMENT, FLAGS, ROOT, end
 from benchmarks.faults.injected_run import FAULTS
 from vdvae.data.cifar10 import FOLDER
 
@@ -64,7 +64,7 @@ def injections(folder: Path) -> Iterator[Row]:
             tensors, _ = end(target)
             first = first or tensors
             right = done.returncode == 0 and {event["step"] for event in events} == {FAULTY} and same_tensors(tensors, first)
-            where = ", ".join(f"{e['reason']} on rank {e['rank']}, {e['origin']}{'' if e['block'] is None else ' ' + str(e['block'])}"
+            where = ", ".join(f"{e['reason']} on rank {e['rank']}, {e['origin']} {'' if e['block'] is None else e['block']}".rstrip()
                               for e in events)
             yield Row(f"{fault}, rank {rank}", right, f"update {FAULTY} skipped: {where}")
 
@@ -189,8 +189,7 @@ def run(folder: Path, *flags: str | Path, inject: tuple[str, int] | None = None,
     limited = ["bash", "-c", f"trap '' XFSZ; ulimit -f {limit // 1024}; exec \"$@\"", "bash"] if limit else []
     command = [*limited, *launcher, sys.executable, *program, *FLAGS, *EXTRA, *(["--resume", "auto"] if resume else []), "--save_dir",
                folder, "--desc", "run", *flags]  # fmt: skip
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    return subprocess.run(list(map(str, command)), cwd=ROOT, env=environment, capture_output=True, text=True)
+    return subprocess.run(list(map(str, command)), cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True)
 
 
 def refused(done: subprocess.CompletedProcess, name: str) -> bool:

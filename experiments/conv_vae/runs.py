@@ -76,7 +76,8 @@ def record(losses: list[float]) -> dict:
 
 def add_run_options(parser: argparse.ArgumentParser, steps: int | None, seeds: int, lrs: str, out: str) -> None:
     """Options of the programs that train on ten images, with these defaults; `lrs` describes the default rates."""
-    parser.add_argument("--steps", type=int, default=steps, metavar="N", help=f"updates of a run (default: {steps or 'by the model'})")
+    parser.add_argument("--steps", type=int, default=steps, metavar="N",
+                        help=f"updates of a run (default: {steps or 'by the model'})")
     parser.add_argument("--lrs", type=float, nargs="+", metavar="LR", help=f"learning rates (default: {lrs})")
     parser.add_argument("--dataset", default="photos32", choices=["photos32", "cifar10"], help="default: photos32")
     parser.add_argument("--data_root", default="./", metavar="DIR", help="folder of cifar10")

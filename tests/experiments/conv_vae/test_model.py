@@ -15,8 +15,9 @@ class PlainVae(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.encoder = nn.Sequential(nn.Conv2d(3, 16, 4, 2, 1), _norm(16), nn.ReLU(), nn.Conv2d(16, 32, 4, 2, 1), _norm(32), nn.ReLU(),
-                                     nn.Conv2d(32, 64, 4, 2, 1))
+        self.encoder = nn.Sequential(
+            nn.Conv2d(3, 16, 4, 2, 1), _norm(16), nn.ReLU(), nn.Conv2d(16, 32, 4, 2, 1), _norm(32), nn.ReLU(),
+            nn.Conv2d(32, 64, 4, 2, 1))  # fmt: skip
         self.loc, self.raw = nn.Conv2d(64, 100, 4), nn.Conv2d(64, 100, 4)
         self.decoder = nn.Sequential(
             nn.ConvTranspose2d(100, 64, 4), nn.ConvTranspose2d(64, 32, 4, 2, 1), _norm(32), nn.ReLU(),
