@@ -8,40 +8,41 @@ from pathlib import Path
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
-from tqdm import tqdm
 
-from experiments.mlp_vae import ALPHA, Cell
-from experiments.mlp_vae_data import LEVELS
-from experiments.mlp_vae_evaluation import bits_per_dim, smallest_scales
-from experiments.mlp_vae_options import add_shared_options, check_shared_options, shown
-from experiments.mlp_vae_state import StateFile
-from experiments.mlp_vae_training import Training
-from experiments.mnist import load_mnist
-from experiments.results_file import ResultsFile
+from experiments.mlp_vae.data import LEVELS
+from experiments.mlp_vae.evaluation import bits_per_dim, smallest_scales
+from experiments.mlp_vae.mnist import load_mnist
+from experiments.mlp_vae.model import ALPHA, Cell
+from experiments.mlp_vae.study import Study, add_mnist_options
+from experiments.mlp_vae.training import Training
+from experiments.shared.options import check_options
+from experiments.shared.results import ResultsFile
 
 CELL = Cell("NaiveExp", "identity")
 PRETRAINING = "pretraining"
 PRETRAINING_RATE = 1e-4
 RATES = (1e-4, 1e-5)
-DESCRIPTION = """The smallest scale that the decoder gives any pixel of any training image, after each epoch: a VAE with
-NaiveExp and the identity as mean is trained at 1e-4, and goes on, with Adam's moments, at 1e-4 and at 1e-5."""
+DESCRIPTION = """The smallest scale that the decoder gives any pixel of any training image, after each epoch. A VAE with
+NaiveExp and the identity as mean trains at 1e-4 and then continues, with Adam's moments, once at 1e-4 and once at 1e-5."""
 
 
 def main(argv: list[str] | None = None) -> int:
     """Train what is missing and write results.jsonl and figure1.png; 0, or 2 for unusable input."""
     args = _parser().parse_args(argv)
     try:
-        check_shared_options(args)
+        check_options(args)
         images = torch.from_numpy(load_mnist(Path(args.data_root)).train).to(args.device)
         results = ResultsFile(Path(args.out, "results.jsonl"), settings(args))
         seeds = [seed for seed in range(args.seeds) if (RATES[-1], seed) not in results.done]
-        study = Study(seeds, images, args)
+        study = Figure1(seeds, images, args) if seeds else None
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    for key, record in study.run():
-        results.add(key, record)
-    study.state_file.remove()
+    if study:
+        study.run(args.pretrain_epochs + args.epochs, "figure 1")
+        for key, record in study.records():
+            results.add(key, record)
+        study.state_file.remove()
     path = Path(args.out, "figure1.png")
     draw(results.done, args.pretrain_epochs).savefig(path, dpi=120)
     print(path)
@@ -49,75 +50,55 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def settings(args: argparse.Namespace) -> dict:
-    """What all results of a file have in common."""
+    """The settings that all results of a file share."""
     return {"figure": 1, "pretrain_epochs": args.pretrain_epochs, "epochs": args.epochs, "batch_size": args.batch_size}
 
 
-class Study:
-    """One pre-training for each of `seeds`, and the two trainings that go on from it, seeds side by side."""
+class Figure1(Study):
+    """One pre-training for each of `seeds`, side by side, and the two trainings that continue each of them."""
 
     def __init__(self, seeds: list[int], images: Tensor, args: argparse.Namespace):
-        self.seeds, self.images, self.args = seeds, images, args
-        self.measured = images / LEVELS
-        self.state_file = StateFile(Path(args.out, "state.pt"), {**settings(args), "seeds": seeds})
-        self.curves = {"smallest": [], "loss": []}  # of `[E]` tensors; E doubles after the pre-training
-        if seeds:
-            self._prepare()
+        super().__init__(args, {**settings(args), "seeds": seeds}, ("smallest", "loss"))
+        self.seeds, self.images, self.measured = seeds, images, images / LEVELS
+        state = self.state_file.load(args.device)
+        branched = state is not None and len(state["trainings"]) > 1
+        self.trainings = [self._training(rate) for rate in (RATES if branched else (PRETRAINING_RATE,))]
+        if state:
+            self.restore(state)
 
-    def run(self) -> list[tuple[tuple, dict]]:
-        """The curves' keys, (pretraining or the learning rate, seed), and their records."""
-        if not self.seeds:
-            return []
-        first, last = self.training.epoch, self.args.pretrain_epochs + self.args.epochs
-        for _ in tqdm(range(first, last), total=last, initial=first, desc="figure 1", unit="epoch"):
-            self._epoch()
+    def train_epoch(self) -> None:
+        """Train for one epoch and measure; after the pre-training each rate has a training of its own."""
+        if self.trainings[0].epoch == self.args.pretrain_epochs:
+            pretrained = self.trainings[0].state()
+            self.trainings = [self._training(rate) for rate in RATES]
+            for training in self.trainings:
+                training.restore(pretrained)
+        self.curves["loss"].append(bits_per_dim(torch.cat([training.train_epoch() for training in self.trainings])))
+        smallest = [smallest_scales(training.vaes, self.measured) for training in self.trainings]
+        self.curves["smallest"].append(torch.cat(smallest))
+
+    def records(self) -> list[tuple[tuple, dict]]:
+        """The keys of the curves, (pretraining or the learning rate, seed), and their records."""
         before = self.args.pretrain_epochs
         return self._records([PRETRAINING], slice(None, before)) + self._records(RATES, slice(before, None))
 
-    def _prepare(self) -> None:
-        state = self.state_file.load(self.args.device)
-        branched = state is not None and state["training"]["epoch"] > self.args.pretrain_epochs
-        self.training = self._training(RATES if branched else (PRETRAINING_RATE,))
-        if state:
-            self.training.restore(state["training"])
-            self.curves = state["curves"]
-
-    def _training(self, rates: tuple[float, ...]) -> Training:
-        members = [(rate, seed) for rate in rates for seed in self.seeds]
-        lrs, seeds = map(list, zip(*members))
-        return Training([CELL] * len(members), seeds, lrs, self.images, self.args.batch_size)
-
-    def _epoch(self) -> None:
-        if self.training.epoch == self.args.pretrain_epochs:
-            pretrained, self.training = self.training.state(), self._training(RATES)
-            self.training.restore(repeated(pretrained, len(RATES)))
-        self.curves["loss"].append(bits_per_dim(self.training.train_epoch()))
-        self.curves["smallest"].append(smallest_scales(self.training.vaes, self.measured))
-        self.state_file.save_if_due({"training": self.training.state(), "curves": self.curves})
+    def _training(self, rate: float) -> Training:
+        return Training([CELL] * len(self.seeds), self.seeds, rate, self.images, self.args.batch_size)
 
     def _records(self, names: Sequence, epochs: slice) -> list[tuple[tuple, dict]]:
         keys = [(name, seed) for name in names for seed in self.seeds]
-        smallest, loss = (shown(torch.stack(self.curves[name][epochs], 1)) for name in ("smallest", "loss"))
+        columns = self._nan_epochs(names), self.curve("smallest", epochs), self.curve("loss", epochs)
         return [(key, {"nan_epoch": epoch or None, "smallest": scales, "loss": losses})
-                for key, epoch, scales, losses in zip(keys, self._nan_epochs(names), smallest, loss)]
+                for key, epoch, scales, losses in zip(keys, *columns)]
 
     def _nan_epochs(self, names: Sequence) -> list[int]:
-        """Of the first loss that was not finite, 0 for none; a NaN of the pre-training is in what follows too."""
-        found, before = self.training.first_bad_epoch(), self.args.pretrain_epochs
-        return found if names is RATES else [epoch if epoch <= before else 0 for epoch in found[:len(self.seeds)]]
-
-
-def repeated(state: object, times: int) -> object:
-    """A training's state with all members `times` over, in the order 0, 1, ..., 0, 1, ...; numbers as they are."""
-    if isinstance(state, dict):
-        return {name: repeated(part, times) for name, part in state.items()}
-    if isinstance(state, list):
-        return [repeated(part, times) for part in state]
-    return torch.cat([state] * times) if isinstance(state, Tensor) and state.ndim else state
+        """Epochs of the first loss that is not finite, 0 for none; later stages have the epoch of the pre-training too."""
+        found, before = [training.first_bad_epoch() for training in self.trainings], self.args.pretrain_epochs
+        return sum(found, []) if names is RATES else [epoch if epoch <= before else 0 for epoch in found[0]]
 
 
 def draw(results: dict[tuple, dict], pretrain_epochs: int) -> Figure:
-    """Smallest scales against epochs on a logarithmic axis, a colour for each stage; gaps where they are NaN or 0."""
+    """Smallest scales against epochs on a logarithmic axis, with a colour for each stage; NaN and 0 leave gaps."""
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.subplots()
     colours = {PRETRAINING: "0.5", RATES[0]: "#D55E00", RATES[1]: "#0072B2"}
@@ -138,9 +119,9 @@ def draw(results: dict[tuple, dict], pretrain_epochs: int) -> Figure:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m experiments.figure1", description=DESCRIPTION, allow_abbrev=False)
-    add_shared_options(parser, seeds=1, epochs=1000, out="./saved_models/figure1")
+    add_mnist_options(parser, seeds=1, epochs=1000, out="./saved_models/figure1")
     parser.add_argument("--pretrain_epochs", type=int, default=1000, metavar="N",
-                        help="at 1e-4, before the two (default: 1000, as in the paper)")
+                        help="epochs at 1e-4 before the two trainings (default: 1000, as in the paper)")
     return parser
 
 

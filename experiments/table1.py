@@ -1,24 +1,16 @@
-"""Table 1 of Dehaene & Brossard 2021: the smallest log sigma whose KL is finite: python -m experiments.table1"""
+"""Table 1 of Dehaene & Brossard 2021, the smallest log sigma whose KL is finite: python -m experiments.table1"""
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import torch
+from tabulate import tabulate
 from torch import Tensor
 from torch.distributions import kl_divergence
 
 from stable_params import Exp, NaiveExp
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
-LOWEST = -2000  # the last step tried; beyond -2048 float16 does not hold every integer
-
-
-class Row(NamedTuple):
-    """One form of log(sigma2/sigma1), the smallest finite log sigma1 by dtype, and what the paper prints for it."""
-
-    form: str
-    smallest: list[int]
-    paper: str
+LOWEST = -2000  # the last step; beyond -2048 float16 does not hold every integer
 
 
 def naive_log_ratio(log_sigma: Tensor) -> Tensor:
@@ -29,7 +21,7 @@ def naive_log_ratio(log_sigma: Tensor) -> Tensor:
 def torch_kl(log_sigma: Tensor) -> Tensor:
     """KL(N(0, sigma1) || N(0, 1)) of torch.distributions, which takes half the log of the squared ratio."""
     zero, one = torch.zeros_like(log_sigma), torch.ones_like(log_sigma)
-    # sigma = 0 would be refused before any KL is computed.
+    # validate_args=False: torch.distributions refuses sigma = 0 before it computes a KL.
     normals = [torch.distributions.Normal(zero, sigma, validate_args=False) for sigma in (log_sigma.exp(), one)]
     return kl_divergence(*normals)
 
@@ -40,7 +32,7 @@ def our_kl(log_sigma: Tensor) -> Tensor:
     return Exp().normal(zero, log_sigma).kl(Exp().normal(zero, zero))
 
 
-FORMS: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
+FORMS: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {  # name: what is computed, what the paper prints for it
     "log sigma2 - log sigma1, NaiveExp": (naive_log_ratio, "float32 -103, float16 -17"),
     f"KL of PyTorch {torch.__version__}": (torch_kl, "float32 -51, float16 -8"),
     "KL of this library, Exp": (our_kl, "-"),
@@ -50,15 +42,7 @@ FORMS: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
 def smallest_finite(form: Callable[[Tensor], Tensor], dtype: torch.dtype) -> int:
     """The last integer log sigma1, in steps down from 0 to LOWEST, up to which every result is finite."""
     steps = torch.arange(0, LOWEST - 1, -1).to(dtype)
-    finite = form(steps).isfinite()
-    return -int(finite.cumprod(0).sum()) + 1
-
-
-def table() -> list[Row]:
-    """The rows of the table, measured."""
-    return [
-        Row(name, [smallest_finite(form, dtype) for dtype in DTYPES], paper) for name, (form, paper) in FORMS.items()
-    ]
+    return 1 - int(form(steps).isfinite().cumprod(0).sum())
 
 
 def cell(log_sigma: int) -> str:
@@ -68,12 +52,10 @@ def cell(log_sigma: int) -> str:
 
 def main() -> None:
     """Prints the table in Markdown."""
-    names = [str(dtype).removeprefix("torch.") for dtype in DTYPES]
     print("Smallest log sigma1 (sigma1), in integer steps down from 0, with a finite result; sigma2 = 1\n")
-    print("| form | " + " | ".join(names) + " | paper |")
-    print("|---" * (len(names) + 2) + "|")
-    for row in table():
-        print(f"| {row.form} | {' | '.join(map(cell, row.smallest))} | {row.paper} |")
+    rows = [[name, *(cell(smallest_finite(form, dtype)) for dtype in DTYPES), paper] for name, (form, paper) in FORMS.items()]
+    headers = ["form", *(str(dtype).removeprefix("torch.") for dtype in DTYPES), "paper"]
+    print(tabulate(rows, headers, tablefmt="github", disable_numparse=True))
 
 
 if __name__ == "__main__":

@@ -9,20 +9,19 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from experiments.slurm_array import Job, array_script, write_script
-from experiments.study import TRAIN, Plan, Run, StudyError, hparams_of, set_of, study
-from experiments.study_runner import STOPPED, Outcomes, run_all
-from experiments.study_state import check_study, is_finished
-from vdvae.tools import compare
+from experiments.study.runner import STOPPED, Outcomes, run_all
+from experiments.study.runs import TRAIN, Plan, Run, StudyError, check_study, hparams_of, set_of, study
+from experiments.study.slurm import Job, array_script, write_script
 from vdvae.settings.hparams import HparamsError
+from vdvae.tools import compare
 
 SLURM_ONLY = ("gpus", "time", "partition", "mpi")
 
 
 def main(argv: list[str] | None = None, program: Path = TRAIN) -> int:
-    """Run, list or write out the study; `program` takes train.py's arguments.
+    """Run the study, list its commands or write them as a script; `program` takes train.py's arguments.
 
-    Returns 0 when all runs are finished, 1 when some failed, 75 when a signal stopped it, 2 for unusable input.
+    Returns 0 when all runs are finished, 1 when some failed, 75 when a signal stopped the study, 2 for unusable input.
     """
     try:
         args = _arguments(sys.argv[1:] if argv is None else argv)
@@ -49,7 +48,7 @@ def _write_slurm(runs: list[Run], args: argparse.Namespace) -> int:
     check_study(runs, args.ranks)
     write_script(Path(args.slurm), array_script(runs, job, Path.cwd()))
     print(f"{args.slurm}: {len(runs)} runs. Start them with: sbatch {shlex.quote(args.slurm)}\n"
-          "When they have ended, the same command without --slurm compares them, and runs what is missing.")
+          "When they have ended, the same command without --slurm compares them and makes the runs that are missing.")
     return 0
 
 
@@ -59,8 +58,8 @@ def _run(runs: list[Run], args: argparse.Namespace) -> int:
     if args.report:
         _check_report(Path(args.report))
     outcomes = run_all(runs, launcher)
-    compared = 0 if outcomes.exit_code == STOPPED else _compare([run for run in runs if is_finished(run)], args.report)
-    _tell(outcomes)
+    compared = 0 if outcomes.exit_code == STOPPED else _compare([run for run in runs if run.is_finished], args.report)
+    _print_outcomes(outcomes)
     return outcomes.exit_code or int(compared != 0)
 
 
@@ -76,12 +75,12 @@ def _compare(finished: list[Run], report: str | None) -> int:
     return compare.main([*(str(run.folder) for run in finished), *(["--out", report] if report else [])])
 
 
-def _tell(outcomes: Outcomes) -> None:
+def _print_outcomes(outcomes: Outcomes) -> None:
     print("\n" + tabulate(outcomes.rows(), ["run", "state", "exit code"], tablefmt="github", disable_numparse=True))
     missing = sum(state != "finished" for state, _ in outcomes.values())
     if missing:
         print(f"\n{missing} of {len(outcomes)} runs are not finished: the same command (with a new --report) "
-              "goes on with them", file=sys.stderr)
+              "continues them", file=sys.stderr)
 
 
 def _launcher(ranks: int) -> list[str]:
@@ -90,7 +89,7 @@ def _launcher(ranks: int) -> list[str]:
     beside = Path(sysconfig.get_path("scripts")) / "mpiexec"
     mpiexec = str(beside) if beside.exists() else shutil.which("mpiexec")
     if mpiexec is None:
-        raise StudyError(f"--ranks {ranks} needs mpiexec, and there is none: install the mpich package, or --ranks 1")
+        raise StudyError(f"--ranks {ranks} needs mpiexec, which is not there: install the mpich package, or use --ranks 1")
     return [mpiexec, "-n", str(ranks)]
 
 
@@ -106,7 +105,7 @@ def _plan(args: argparse.Namespace, program: Path) -> Plan:
 
 
 def _arguments(argv: list[str]) -> argparse.Namespace:
-    """The options, and in `extra` what is meant for train.py: all after `--`, and all that is not known here."""
+    """The options, and in `extra` the flags for train.py: all after `--`, and all that this program does not know."""
     own, extra = (argv[:argv.index("--")], argv[argv.index("--") + 1:]) if "--" in argv else (argv, [])
     args, unknown = _parser().parse_known_args(own)
     args.extra = [*unknown, *extra]
@@ -120,14 +119,14 @@ def _check_options(args: argparse.Namespace) -> None:
     if args.list and args.slurm:
         raise StudyError("--list prints and --slurm writes: give one of the two")
     if args.report and (args.list or args.slurm):
-        raise StudyError("--report is made when the runs have ended: leave it out with --list and --slurm")
+        raise StudyError("--report needs finished runs: leave it out with --list and --slurm")
     alone = next((name for name in SLURM_ONLY if getattr(args, name) is not None and not args.slurm), None)
     if alone:
         raise StudyError(f"--{alone} belongs to --slurm FILE")
 
 
 class _Parser(argparse.ArgumentParser):
-    """Raises instead of leaving the process."""
+    """Raises StudyError instead of ending the process."""
 
     def error(self, message: str):
         raise StudyError(f"{message}; --help lists the options")
@@ -135,7 +134,7 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="python -m experiments.table4", allow_abbrev=False,
-                     description="The six variants of Table 4, trained for each seed and compared. Further flags go to "
+                     description="Trains the six variants of Table 4 for each seed and compares them. Further flags go to "
                                  "train.py: write them at the end, after -- if you like.")
     parser.add_argument("--dataset", help="cifar10, imagenet32, photos32, ...; without --hps, its own set is used")
     parser.add_argument("--hps", help="sets for train.py, comma-separated; without --dataset, their data set is used")
@@ -153,9 +152,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_slurm_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--gpus", type=int, metavar="N", help="with --slurm: GPUs of each run (default: one a rank)")
-    parser.add_argument("--time", help="with --slurm: time limit of a task, after which it goes on (default: 24:00:00)")
-    parser.add_argument("--partition", help="with --slurm: where to run")
-    parser.add_argument("--mpi", help="with --slurm: srun's --mpi, pmix or pmi2, for more than one rank")
+    parser.add_argument("--time", help="with --slurm: time limit of a task, which then starts again (default: 24:00:00)")
+    parser.add_argument("--partition", help="with --slurm: Slurm's partition")
+    parser.add_argument("--mpi", help="with --slurm: srun's --mpi for more than one rank, pmi2 or pmix (default)")
 
 
 if __name__ == "__main__":

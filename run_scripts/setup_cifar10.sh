@@ -42,7 +42,7 @@ else
     trap 'rm -f "$archive.partial"' EXIT
     download "$url" "$archive.partial"
     if ! has_md5 "$archive.partial" "$md5"; then
-        echo "what $url gave does not have the MD5 $md5; removed it" >&2
+        echo "the file from $url does not have the MD5 $md5; removed it" >&2
         exit 1
     fi
     mv "$archive.partial" "$archive"

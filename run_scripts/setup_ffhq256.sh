@@ -8,9 +8,9 @@ usage: setup_ffhq256.sh SOURCE [TARGET]
 
 Writes ffhq-256.npy (14 GB for the 70,000 faces) into the folder TARGET (default: the current one), which is then the
 --data_root of `--hps ffhq256`. SOURCE is a folder of the FFHQ images, at any depth, in the order of their names:
-  - 256x256 PNG files are taken as they are;
+  - 256x256 PNG files stay as they are;
   - larger ones, such as images1024x1024, are scaled down (Lanczos).
-The images are given out by the FFHQ project (NVlabs/ffhq-dataset).
+The FFHQ project (NVlabs/ffhq-dataset) offers the images.
 Environment: PYTHON, the interpreter to use (default: python).
 TEXT
 }

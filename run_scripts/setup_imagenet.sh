@@ -14,8 +14,8 @@ ImageNet cannot be downloaded without an account, so get it first:
   2. On the download page, under "Downsampled image data", take the npz files of the size you want, train and val.
   3. Unpack them into one folder, SOURCE: train_data_batch_1.npz, train_data_batch_2.npz, ... and val_data.npz.
 
-These images were shrunk by another method than those behind the published VDVAE figures, which are no longer given
-out, so bits/dim can differ from the published ones.
+The published VDVAE figures are for images that were shrunk by another method and are no longer offered, so bits/dim can
+differ from the published ones.
 Environment: PYTHON, the interpreter to use (default: python).
 TEXT
 }

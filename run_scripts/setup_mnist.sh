@@ -50,8 +50,8 @@ from_mirrors() {  # $1: folder to put both files into
     return 1
 }
 
-convert() {  # the arguments of experiments.mnist
-    PYTHONPATH="$project${PYTHONPATH:+:$PYTHONPATH}" "$python" -m experiments.mnist "$@"
+convert() {  # the arguments of experiments.mlp_vae.mnist
+    PYTHONPATH="$project${PYTHONPATH:+:$PYTHONPATH}" "$python" -m experiments.mlp_vae.mnist "$@"
 }
 
 [[ "${1:-}" == "--help" || "${1:-}" == "-h" ]] && { usage; exit 0; }

@@ -1,4 +1,4 @@
-# Sourced by the other scripts: makes .venv and installs a requirements file into it, once for each version of the file.
+# Other scripts source this file. It makes .venv and installs a requirements file into it, once for each version of the file.
 # Usage: ensure_venv REQUIREMENTS_FILE (relative to the project's folder, which must be the current one)
 
 ensure_venv() {

@@ -1,4 +1,4 @@
-"""Where float32 KL forms give inf, NaN or no digit: python -m benchmarks.cost.kl_and_draw --accuracy"""
+"""Where float32 KL forms give inf, NaN or no digit: python -m benchmarks.accuracy.kl_accuracy"""
 
 import json
 from collections.abc import Callable
@@ -52,3 +52,7 @@ def main() -> None:
             if i == 0:
                 print("| form | " + " | ".join(row) + " |\n" + "|---" * (len(row) + 1) + "|")
             print(f"| {name} | " + " | ".join(map(str, row.values())) + " |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,4 +1,4 @@
-"""Images per second that training batches arrive at, resident and mapped from a file: python -m benchmarks.cost.loading"""
+"""How many images a second the loader delivers, from memory and from a mapped file: python -m benchmarks.cost.loading"""
 
 import argparse
 import sys
@@ -22,7 +22,7 @@ WAYS = {"resident": (2**40, 0), "mapped": (0, 0), "mapped, 2 loader processes": 
 
 
 def mapped_images(path: Path, count: int, size: int) -> ArrayImages:
-    """A set of noise, written to a file and mapped from it."""
+    """Images of noise in a file that is mapped into memory."""
     file = np.lib.format.open_memmap(path, "w+", np.uint8, (count, size, size, 3))
     generator = np.random.default_rng(0)
     for start in range(0, count, 1000):
@@ -33,7 +33,7 @@ def mapped_images(path: Path, count: int, size: int) -> ArrayImages:
 
 
 def images_per_second(images: ArrayImages, hparams: Hparams, limit: int, device: torch.device) -> float:
-    """Over the second epoch, each batch brought to the device; the first starts loader processes and warms caches."""
+    """Images a second of the second epoch, with each batch brought to the device; the first epoch warms up."""
     with patch.object(loader_module, "RESIDENT_BYTES", limit):
         loader = TrainLoader(images, hparams, World(device=device))
     for epoch in range(2):
@@ -62,7 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
                     flags = ["--n_batch", str(n_batch), "--num_workers", str(processes)]
                     hparams = load_hparams(["--hps", name, *flags])
                     rates.append(images_per_second(images, hparams, limit, torch.device(options.device)))
-                print(f"| {name}, {images.nbytes / 1e6:,.0f} MB | {n_batch} | {' | '.join(f'{rate:,.0f}' for rate in rates)} |", flush=True)
+                cells = " | ".join(f"{rate:,.0f}" for rate in rates)
+                print(f"| {name}, {images.nbytes / 1e6:,.0f} MB | {n_batch} | {cells} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,27 +1,23 @@
-"""Time, memory and operators of a callable, and what the machine's multiplications reach."""
+"""Time, memory and operators of a callable, and how fast the machine multiplies matrices."""
 
-import ctypes
 import statistics
 import time
 from collections.abc import Callable
+from functools import cache
 
 import torch
 from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from vdvae.step.acceleration import tf32_in_training
+
 Run = Callable[[], object]
-
-
-def keep_freed_memory() -> None:
-    """Has glibc keep what is freed for what comes next: else luck decides how much of a run's time is page faults."""
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, "mallopt"):
-        libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
-        libc.mallopt(-3, 2**25)  # M_MMAP_THRESHOLD, at its largest
+LONG_ENOUGH = 0.03  # seconds of a matrix product whose time says how fast the machine multiplies
+LARGEST = 8192  # rows and columns of the largest product
 
 
 def seconds(run: Run, device: str) -> float:
-    """Wall time of one run, the device's queue included."""
+    """Wall time of one run; on a GPU until all its kernels have ended."""
     if device == "cuda":
         torch.cuda.synchronize()
     start = time.perf_counter()
@@ -32,7 +28,7 @@ def seconds(run: Run, device: str) -> float:
 
 
 def alternating_seconds(runs: dict[str, Run], rounds: int, device: str) -> dict[str, list[float]]:
-    """Wall times by name, one a round; every second round goes through the names backwards, so that drift cancels."""
+    """Wall times by name, one for each round. Every second round runs the names backwards, so that drift cancels."""
     times = {name: [] for name in runs}
     for i in range(rounds):
         for name in list(runs) if i % 2 == 0 else list(reversed(runs)):
@@ -41,12 +37,12 @@ def alternating_seconds(runs: dict[str, Run], rounds: int, device: str) -> dict[
 
 
 def ratios_to(reference: str, times: dict[str, list[float]]) -> dict[str, float]:
-    """By name, the median over rounds of its time divided by the reference's in the same round."""
+    """For each name the median over rounds of its time divided by the reference's time in the same round."""
     return {name: statistics.median(a / b for a, b in zip(column, times[reference])) for name, column in times.items()}
 
 
 def peak_bytes(run: Run, device: str) -> int:
-    """Most memory held above what was held before, from the allocator's events on CPU."""
+    """The most bytes that the run holds beyond those held before it; on a CPU counted from the allocator's events."""
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
@@ -63,7 +59,7 @@ def peak_bytes(run: Run, device: str) -> int:
 
 
 class OperatorCount(TorchDispatchMode):
-    """Counts the operators that PyTorch dispatches, views left out; `pointwise` are those among them."""
+    """Counts the operators that PyTorch dispatches, without views: `all`, and the pointwise ones among them."""
 
     def __init__(self):
         super().__init__()
@@ -76,10 +72,18 @@ class OperatorCount(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def peak_flops(dtype: torch.dtype, device: str, rounds: int = 5) -> float:
-    """Floating-point operations a second of the machine's matrix product, the best of several."""
-    size = 8192 if device == "cuda" else 2048
-    a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
-    run = lambda: a @ b  # noqa: E731
-    run()
-    return 2 * size**3 / min(seconds(run, device) for _ in range(rounds))
+@cache
+def peak_flops(precision: str, device: str) -> float:
+    """Floating-point operations a second that the machine's matrix product reaches in fp32, tf32 or bf16.
+
+    The size doubles until one product takes LONG_ENOUGH. So a machine that computes the precision in software needs about
+    a second here too.
+    """
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    best, size, shortest = 0.0, 128, 0.0
+    with tf32_in_training(precision):
+        while shortest < LONG_ENOUGH and size <= LARGEST:
+            a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+            shortest = min(seconds(lambda: a @ b, device) for _ in range(3))
+            best, size = max(best, 2 * size**3 / shortest), 2 * size
+    return best

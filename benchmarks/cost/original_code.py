@@ -1,9 +1,9 @@
-"""Runs the model and the training loop of a checkout of openai/vdvae, for benchmarks/accuracy/patched_checkout.py and train_step.py.
+"""Runs the model and the training loop of a checkout of openai/vdvae, for patched_checkout.py and train_step.py.
 
     python benchmarks/cost/original_code.py CHECKOUT figures|loop ARGUMENT ...
 
-Prints one JSON object. apex and torchvision get stand-ins, PyTorch's AdamW and nothing; without a GPU so do CUDA's calls,
-which then stay on the CPU.
+Prints one JSON object. Stand-ins replace apex (by PyTorch's AdamW) and torchvision (by empty modules). Without a GPU, calls
+of CUDA leave tensors and modules on the CPU.
 """
 
 import argparse
@@ -25,7 +25,7 @@ GOLDEN = json.loads((Path(__file__).resolve().parents[2] / "tests/golden/upstrea
 
 
 def install_stand_ins(device: str = "cpu") -> None:
-    """Makes the imports of the original work without apex, and on a CPU its calls that need a GPU, with one rank."""
+    """Lets the original run without apex and torchvision, with one rank, and on a CPU without CUDA."""
     for name in ("apex", "apex.optimizers", "torchvision", "torchvision.datasets", "torchvision.transforms"):
         sys.modules[name] = types.ModuleType(name)
     sys.modules["apex.optimizers"].FusedAdam = torch.optim.AdamW
@@ -36,7 +36,7 @@ def install_stand_ins(device: str = "cpu") -> None:
 
 
 def hyperparams(flags: list[str], image_size: int, save_dir: str = "."):
-    """The checkout's H for these flags on top of its cifar10 set."""
+    """The checkout's hyper-parameters: its cifar10 set, changed by these flags."""
     hps = import_module("hps")
     values = hps.Hyperparams()
     parser = hps.add_vae_arguments(argparse.ArgumentParser())
@@ -46,7 +46,7 @@ def hyperparams(flags: list[str], image_size: int, save_dir: str = "."):
 
 
 def generated_weight(name: str, shape: torch.Size) -> Tensor:
-    """The weights of tests/golden/README.md."""
+    """The weights that tests/golden/README.md describes."""
     a = np.random.Generator(np.random.PCG64(zlib.crc32(name.encode()))).standard_normal(tuple(shape))
     fan = int(np.prod(shape[1:])) if len(shape) == 4 and shape[0] != 1 else 1
     a = a / math.sqrt(fan) if fan > 1 else a * 0.1
@@ -54,7 +54,7 @@ def generated_weight(name: str, shape: torch.Size) -> Tensor:
 
 
 def made(values) -> nn.Module:
-    """The checkout's VAE with the generated weights."""
+    """The checkout's VAE with generated weights."""
     model = import_module("vae").VAE(values)
     model.load_state_dict({name: generated_weight(name, value.shape) for name, value in model.state_dict().items()})
     return model
@@ -129,7 +129,7 @@ def loop(save_dir: str, flags: list[str]) -> dict:
 
 
 def main() -> None:
-    """As the command line says."""
+    """Runs `figures` or `loop` and prints the result."""
     checkout, what, argument, *flags = sys.argv[1:]
     sys.path[0] = checkout
     install_stand_ins()

@@ -1,4 +1,7 @@
-"""Cost of an update: ours plain, each switch alone, all on, the parameterizations, the original: python -m benchmarks.cost.train_step"""
+"""Time and memory of whole training updates: python -m benchmarks.cost.train_step
+
+Compares our plain update with each switch, the parameterizations with each other, and ours with the original's.
+"""
 
 import argparse
 import statistics
@@ -14,8 +17,8 @@ from torch import Tensor, nn
 
 from benchmarks.cost.measuring import OperatorCount, Run, alternating_seconds, peak_bytes, peak_flops, ratios_to
 from benchmarks.cost.original_code import hyperparams, install_stand_ins
-from benchmarks.cost.scaling_model import count_work
-from vdvae.step.acceleration import compile_parts, for_device, memory_format, tf32_in_training
+from benchmarks.cost.work import count_work
+from vdvae.step.acceleration import compile_parts, for_device, memory_format
 from vdvae.ranks.distributed import World
 from vdvae.step.graphed_step import WARM_UP, CudaGraph, GraphedStep
 from vdvae.records.run_log import LABELLED
@@ -33,20 +36,21 @@ MEMORY = {"bf16": ["--precision", "bf16"], "checkpoint_blocks": ["--plain", "--c
 PARTS = {"accumulate_steps 2": ["--plain", "--accumulate_steps", "2"]}
 COMPILED = {"compile": ["--precision", "fp32", "--compile"]}
 ALL = {"cpu": ["--precision", "bf16", "--compile"], "cuda": ["--precision", "bf16", "--compile", "--cuda_graphs"]}
-SHARED = [name for name in settings_that_change(Effect.MODEL, Effect.TRAINING) if name not in LABELLED]  # flags of both
+SHARED = [name for name in settings_that_change(Effect.MODEL, Effect.TRAINING) if name not in LABELLED]  # flags that ours and the original have
 SCALES = {f"{flag}{' --prior_const1' if const else ''}": ["--sigma_param", flag, *(["--prior_const1"] if const else [])]
           for const in (False, True) for flag in ("vanilla", "upbounded1", "explin")}
 
 
 @dataclass(frozen=True)
 class Contestant:
-    """An update of one model on one batch, the memory it needs, and how its operators can be counted."""
+    """An update of one model on one batch, and the memory that it needs."""
 
     update: Run
+    images: int  # of one update
     kept_bytes: int  # weights, averages, optimizer
-    peak_bytes: int  # at most, those included
+    peak_bytes: int  # kept_bytes and the most that an update holds beside them
     precision: str
-    counts: bool = True  # compiled and recorded work is not dispatched
+    counts: bool = True  # False for compiled and recorded work, whose operators are not dispatched
 
 
 def ours(hparams: Hparams, images: Tensor) -> Contestant:
@@ -64,22 +68,22 @@ def ours(hparams: Hparams, images: Tensor) -> Contestant:
     batch = Preprocess(hparams.dataset_spec, memory_format(hparams))(images)
     update = partial(call, *batch, hparams.lr)
     update()
-    needs = memory(update, vae, average, optimizer, WARM_UP if hparams.cuda_graphs else 1)  # replays allocate nothing
-    return Contestant(update, *needs, hparams.precision, counts=not (hparams.compile or hparams.cuda_graphs))
+    needs = memory(update, vae, average, optimizer, WARM_UP if hparams.cuda_graphs else 1)  # a replayed update allocates nothing
+    return Contestant(update, len(images), *needs, hparams.precision, counts=not (hparams.compile or hparams.cuda_graphs))
 
 
 def memory(update: Run, model: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer,
            updates: int = 1) -> tuple[int, int]:
-    """kept_bytes and peak_bytes of a Contestant, the latter over so many updates."""
+    """kept_bytes and peak_bytes of a Contestant, the peak over this many updates."""
     moments = [tensor for state in optimizer.state.values() for tensor in state.values()]
     kept = sum(tensor.nbytes for tensor in (*model.parameters(), *average.parameters(), *moments))
-    optimizer.zero_grad()  # gradients are not kept, they count where the next update makes them
+    optimizer.zero_grad()  # gradients belong to the peak of the next update, which makes them anew
     device = next(model.parameters()).device.type
     return kept, kept + peak_bytes(lambda: [update() for _ in range(updates)], device)
 
 
 def original(checkout: Path, hparams: Hparams, batch: Batch) -> Contestant:
-    """The original's training_step for the same model, with PyTorch's fused AdamW for apex's."""
+    """The original's training_step for the same model, with PyTorch's fused AdamW in place of apex's."""
     device = batch.input.device.type
     sys.path.insert(0, str(checkout))
     install_stand_ins(device)
@@ -98,12 +102,12 @@ def original(checkout: Path, hparams: Hparams, batch: Batch) -> Contestant:
         step(values, channels_last, batch.target, model, average, optimizer, 0)
 
     update()
-    return Contestant(update, *memory(update, model, average, optimizer), "tf32" if device == "cuda" else "fp32")
+    needs = memory(update, model, average, optimizer)
+    return Contestant(update, len(batch.input), *needs, "tf32" if device == "cuda" else "fp32")
 
 
-def table(contestants: dict[str, Contestant], reference: str, rounds: int, device: str, n_batch: int, flops: int,
-          peaks: dict[str, float]) -> None:
-    """Measures by turns and prints a row for each."""
+def table(contestants: dict[str, Contestant], reference: str, rounds: int, device: str, flops: int) -> None:
+    """Measures the updates in turn and prints a row for each; `flops` are those of one update."""
     runs = {name: contestant.update for name, contestant in contestants.items()}
     for run in runs.values():
         run()
@@ -113,10 +117,13 @@ def table(contestants: dict[str, Contestant], reference: str, rounds: int, devic
           "measured peak | operators | pointwise |\n|---|---|---|---|---|---|---|---|")
     for name, contestant in contestants.items():
         median, memory = statistics.median(times[name]), contestant.peak_bytes
-        share = flops * n_batch / median / peaks[contestant.precision]
-        print(f"| {name} | {n_batch / median:.2f} | {1 / ratios[name]:.2f} | {memory / 1e9:.2f} | "
+        share = flops / median / peak_flops(contestant.precision, device)
+        print(f"| {name} | {contestant.images / median:.2f} | {1 / ratios[name]:.2f} | {memory / 1e9:.2f} | "
               f"{memory / contestants[reference].peak_bytes:.2f} | {share:.0%} ({contestant.precision}) | "
               f"{operators(contestant)} |", flush=True)
+    precisions = sorted({contestant.precision for contestant in contestants.values()})
+    peaks = ", ".join(f"{peak_flops(each, device) / 1e12:.3g} TFLOP/s in {each}" for each in precisions)
+    print(f"\nMatrix products reach {peaks}.", flush=True)
 
 
 def operators(contestant: Contestant) -> str:
@@ -129,30 +136,23 @@ def operators(contestant: Contestant) -> str:
 
 
 def memory_table(switches: dict[str, list[str]], made: Callable[..., Contestant]) -> None:
-    """Prints what an update needs under each switch, holding one model at a time."""
+    """Prints the memory of an update under each switch, with one model at a time in memory."""
     print("\n| update | weights, averages, optimizer, GB | at the peak of an update, GB |\n|---|---|---|")
     for name, flags in switches.items():
         contestant = made(*flags)
         print(f"| {name} | {contestant.kept_bytes / 1e9:.2f} | {contestant.peak_bytes / 1e9:.2f} |", flush=True)
-        del contestant  # before the next is made
+        del contestant  # before the next model is made
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Prints the tables."""
     options = parsed(arguments)
-    device = options.device
-    peaks = {"fp32": peak_flops(torch.float32, device), "bf16": peak_flops(torch.bfloat16, device)}
-    if device == "cuda":
-        with tf32_in_training("tf32"):
-            peaks["tf32"] = peak_flops(torch.float32, device)
-    work = count_work(options.hps)
-    flops = work.forward + work.backward
+    device, work = options.device, count_work(options.hps)
     machine = torch.cuda.get_device_name() if device == "cuda" else "a CPU"
     print(f"{options.hps} on {machine}, {torch.get_num_threads()} thread(s), PyTorch {torch.__version__}; "
-          f"{flops / 1e9:.1f} GFLOP per image; matrix products reach "
-          + ", ".join(f"{peak / 1e12:.2f} TFLOP/s in {name}" for name, peak in peaks.items()))
+          f"{(work.forward + work.backward) / 1e9:.1f} GFLOP per image")
     for n_batch in options.n_batch or ([16, 128] if device == "cuda" else [8]):
-        measure(options, n_batch, flops, peaks)
+        measure(options, n_batch)
 
 
 def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -160,13 +160,13 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.cost.train_step", description=__doc__)
     parser.add_argument("--hps", default="cifar10", help="hyper-parameter set")
     parser.add_argument("--n_batch", type=int, nargs="+", help="images of an update; default: 8 on a CPU, 16 and 128 on a GPU")
-    parser.add_argument("--rounds", type=int, default=5, help="measured rounds, each of every update")
+    parser.add_argument("--rounds", type=int, default=5, help="measured rounds; each runs every update once")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", choices=["cpu", "cuda"])
-    parser.add_argument("--upstream", type=Path, metavar="CHECKOUT", help="a checkout of openai/vdvae, measured too")
+    parser.add_argument("--upstream", type=Path, metavar="CHECKOUT", help="a checkout of openai/vdvae, to measure the original too")
     parser.add_argument("--compile", action=argparse.BooleanOptionalAction,
-                        help="compiled updates and all on, too; default: on a GPU, as compiling takes minutes on a CPU")
+                        help="measure compiled updates too; default: on a GPU only, as compiling takes minutes on a CPU")
     parser.add_argument("--only", choices=["switches", "scales", "memory"],
-                        help="one table; memory: what an update needs, one model at a time in memory, for large sets")
+                        help="print one table; memory keeps one model at a time in memory, for large sets")
     options = parser.parse_args(arguments)
     if options.upstream and not (options.upstream / "vae.py").is_file():
         parser.error(f"--upstream {options.upstream}: no vae.py there; it must be a checkout of openai/vdvae")
@@ -174,7 +174,7 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
-def measure(options: argparse.Namespace, n_batch: int, flops: int, peaks: dict[str, float]) -> None:
+def measure(options: argparse.Namespace, n_batch: int) -> None:
     """Prints the tables for one batch size."""
     device, hparams = options.device, load_hparams(["--hps", options.hps, "--n_batch", str(n_batch)])
     images = torch.randint(0, 256, (n_batch, hparams.image_size, hparams.image_size, 3), dtype=torch.uint8).to(device)
@@ -185,7 +185,8 @@ def measure(options: argparse.Namespace, n_batch: int, flops: int, peaks: dict[s
     print(f"\nBatch {n_batch}")
     if options.only == "memory":
         return memory_table({PLAIN: ["--plain"]} | MEMORY, made)
-    rest = (options.rounds, device, n_batch, flops, peaks)
+    work = count_work(options.hps)
+    rest = (options.rounds, device, n_batch * (work.forward + work.backward))
     if options.only != "scales":
         contestants = {name: made(*flags) for name, flags in switches(device, n_batch, options.compile).items()}
         if options.upstream:
@@ -198,7 +199,7 @@ def measure(options: argparse.Namespace, n_batch: int, flops: int, peaks: dict[s
 
 
 def switches(device: str, n_batch: int, compiled: bool) -> dict[str, list[str]]:
-    """The updates to compare on a device, name to flags: plain, each switch alone, all on."""
+    """Names and flags of the updates to compare on a device: plain, each switch alone, all switches on."""
     faster = (ON_CUDA if device == "cuda" else {}) | MEMORY | (PARTS if n_batch % 2 == 0 else {})
     return {PLAIN: ["--plain"]} | faster | (COMPILED | {"all on": ALL[device]} if compiled else {})
 

@@ -1,4 +1,4 @@
-"""Kills ranks of a training run at random moments, resumes it, and compares its end with that of an undisturbed run.
+"""Kills ranks of a training run at random moments, resumes it, and compares its end with the end of an undisturbed run.
 
     python -m benchmarks.faults.chaos --kills 50 --ranks 2
 
@@ -20,6 +20,7 @@ from pathlib import Path
 import torch
 
 ROOT = Path(__file__).resolve().parents[2]
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
 FLAGS = (
     "--hps photos32_overfit --width 8 --zdim 2 --num_mixtures 1 --sigma_param explin --device cpu "
     "--dec_blocks 1x1,4m1,32m4 --enc_blocks 32d8,4d4,1x1 --skip_threshold 5 --max_consecutive_skips 0 "
@@ -32,8 +33,7 @@ def start(folder: Path, ranks: int, updates: int) -> subprocess.Popen:
     """The run in `folder`, begun or resumed, under mpiexec when it has several ranks."""
     flags = [*FLAGS, "--num_iters", str(updates), "--resume", "auto", "--save_dir", str(folder), "--desc", "run"]
     launcher = ["mpiexec", "-n", str(ranks)] if ranks > 1 else []
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    return subprocess.Popen([*launcher, sys.executable, str(ROOT / "train.py"), *flags], env=environment,
+    return subprocess.Popen([*launcher, sys.executable, str(ROOT / "train.py"), *flags], env=ENVIRONMENT,
                             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
 
 
@@ -62,7 +62,7 @@ def is_saving(folder: Path) -> bool:
 
 
 def hit(folder: Path, process: subprocess.Popen, chance: random.Random) -> str:
-    """Kill one rank after the next checkpoint, half of the time in the middle of a save; tells what it was doing."""
+    """Kill one rank after the next checkpoint, half of the time in the middle of a save; returns what the run was doing."""
     before, wanted = steps_done(folder), chance.random() < 0.5
     while process.poll() is None and steps_done(folder) <= before:
         time.sleep(0.01)
@@ -77,7 +77,7 @@ def hit(folder: Path, process: subprocess.Popen, chance: random.Random) -> str:
 
 
 def end(folder: Path) -> tuple[dict, list]:
-    """Final tensors, and train lines and events without what a clock says."""
+    """Final tensors, and train lines and events without times."""
     run = folder / "run"
     weights = [torch.load(run / f"latest-{name}", weights_only=True) for name in ("model.th", "model-ema.th")]
     moments = torch.load(run / "latest-opt.th", weights_only=True)["state"]
@@ -90,11 +90,11 @@ def end(folder: Path) -> tuple[dict, list]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Kills as the command line says; 1 when the end differs."""
+    """Kill, resume and compare; returns 1 when the end differs."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.faults.chaos", description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--ranks", type=int, default=2)
-    parser.add_argument("--seed", type=int, default=0, help="of the moments and the ranks hit")
+    parser.add_argument("--seed", type=int, default=0, help="of the random moments and ranks")
     options = parser.parse_args(arguments)
     chance, updates, hits, codes = random.Random(options.seed), 8 * options.kills, Counter(), Counter()
     with tempfile.TemporaryDirectory() as name:

@@ -1,7 +1,8 @@
-"""Puts faults into runs, files and disks, and prints what became of each: python -m benchmarks.faults.injected
+"""Puts faults into runs, files and disks, and prints the outcome of each: python -m benchmarks.faults.injected
 
-Survived means: training went on with the update skipped, counted and located, to the bits that any such skip leads to; or a
-damaged state was passed over; or one line named the file, with exit code 2, and nothing was lost or executed.
+A fault is survived in three ways. Training skips the update, counts and locates it, and ends with the same bits as after any other
+such skip; or training resumes from an undamaged state to the end of an undisturbed run; or the program ends with code 2 and one
+line that names the file, with nothing lost or executed.
 """
 
 import argparse
@@ -20,7 +21,7 @@ import numpy as np
 import torch
 from tabulate import tabulate
 
-from benchmarks.faults.chaos import FLAGS, ROOT, end
+from benchmarks.faults.chaos import ENVIRONMENT, FLAGS, ROOT, end
 from benchmarks.faults.injected_run import FAULTS
 from vdvae.data.cifar10 import FOLDER
 
@@ -29,16 +30,15 @@ EXTRA = ["--num_iters", str(UPDATES)]
 
 
 class Row(NamedTuple):
-    """What was tried and what came of it; `lost` counts updates that had to be made again or are in no log."""
+    """A fault, whether it was survived, and its outcome in words."""
 
     fault: str
     survived: bool
-    what: str
-    lost: int
+    outcome: str
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Try all faults; 1 when one was not survived or a step was lost."""
+    """Try all faults; returns 1 when one was not survived."""
     argparse.ArgumentParser(prog="python -m benchmarks.faults.injected", description=__doc__.splitlines()[0]).parse_args(arguments)
     rows = []
     with tempfile.TemporaryDirectory() as name:
@@ -46,29 +46,27 @@ def main(arguments: list[str] | None = None) -> int:
             for row in part(Path(name) / part.__name__):
                 rows.append(row)
                 print(*row, sep=" | ", flush=True)
-    print("\n" + tabulate([(r.fault, "yes" if r.survived else "NO", r.what, r.lost) for r in rows],
-                          ["fault", "survived", "what came of it", "lost steps"], tablefmt="github"))
+    print("\n" + tabulate([(row.fault, "yes" if row.survived else "NO", row.outcome) for row in rows],
+                          ["fault", "survived", "outcome"], tablefmt="github"))
     survived = sum(row.survived for row in rows)
-    print(f"\n{len(rows)} faults tried, {survived} survived, {sum(row.lost for row in rows)} steps lost")
-    return int(survived < len(rows) or any(row.lost for row in rows))
+    print(f"\n{len(rows)} faults tried, {survived} survived")
+    return int(survived < len(rows))
 
 
 def injections(folder: Path) -> Iterator[Row]:
-    """NaN and Inf on one of two ranks; every one of them must lead to the same end, that of one skipped update."""
-    ends = {}
+    """NaN and Inf on one of two ranks; each must lead to the same end, that of one skipped update."""
+    first = None
     for fault in (name for name in FAULTS if name != "exception"):
         for rank in (0, 1):
-            desc = folder / f"{fault}-{rank}"
-            done = run(desc, inject=(fault, rank), ranks=2)
-            events = [json.loads(line) for line in (desc / "run/events.jsonl").open()]
-            ends[desc] = end(desc)[0]
-            same = all(torch.equal(torch.as_tensor(ends[desc][key]), torch.as_tensor(value))
-                       for key, value in next(iter(ends.values())).items())
-            told = {(event["step"], event["reason"]) for event in events}
-            right = done.returncode == 0 and {step for step, _ in told} == {FAULTY} and same
-            where = ", ".join(f"{e['reason']} on rank {e['rank']}, {e['origin']}{'' if e['block'] is None else ' ' + str(e['block'])}"
+            target = folder / f"{fault}-{rank}"
+            done = run(target, inject=(fault, rank), ranks=2)
+            events = [json.loads(line) for line in (target / "run/events.jsonl").open()]
+            tensors, _ = end(target)
+            first = first or tensors
+            right = done.returncode == 0 and {event["step"] for event in events} == {FAULTY} and same_tensors(tensors, first)
+            where = ", ".join(f"{e['reason']} on rank {e['rank']}, {e['origin']} {'' if e['block'] is None else e['block']}".rstrip()
                               for e in events)
-            yield Row(f"{fault}, rank {rank}", right, f"update {FAULTY} skipped: {where}", 0)
+            yield Row(f"{fault}, rank {rank}", right, f"update {FAULTY} skipped: {where}")
 
 
 def exceptions(folder: Path) -> Iterator[Row]:
@@ -77,52 +75,46 @@ def exceptions(folder: Path) -> Iterator[Row]:
     for rank in (0, 1):
         wild = folder / f"wild-{rank}"
         done = run(wild, inject=("exception", rank), ranks=2)
-        told = f"error on rank {rank} of 2: MemoryError: no memory left" in done.stderr
+        named = f"error on rank {rank} of 2: MemoryError: no memory left" in done.stderr
         run(wild, ranks=2)
-        yield Row(f"exception, rank {rank}", done.returncode != 0 and told and same_end(wild, folder / "calm"),
-                  f"code {done.returncode}, told; resumed to the same end", 0)
+        yield Row(f"exception, rank {rank}", done.returncode != 0 and named and same_end(wild, folder / "calm"),
+                  f"code {done.returncode}, rank and error named; resumed to the same end")
 
 
 def states(folder: Path) -> Iterator[Row]:
     """Damaged checkpoints of a run that crashed."""
     run(folder / "calm")
-    crashed = folder / "crashed"
-    run(crashed, inject=("exception", 0), at=10)
+    crashed = crashed_run(folder)
     for kind, damage in (("truncated", cut_in_half), ("bit flipped", flip_a_bit)):
         for target in ("tensors.pt", "position.json", "manifest.json"):
-            copy = folder / f"{kind}-{target}"
-            shutil.copytree(crashed, copy)
+            copy = Path(shutil.copytree(crashed, folder / f"{kind}-{target}"))
             newest = sorted((copy / "run/state").iterdir())[-1]
             damage(newest / target)
             done = run(copy)
-            told = "damaged" in done.stdout
-            yield Row(f"newest state's {target} {kind}", done.returncode == 0 and told and same_end(copy, folder / "calm"),
-                      "told; went on from the state before, same end", 0)
-    both = folder / "both"
-    shutil.copytree(crashed, both)
+            survived = done.returncode == 0 and "damaged" in done.stdout and same_end(copy, folder / "calm")
+            yield Row(f"newest state's {target} {kind}", survived, "damage reported; resumed from the state before, same end")
+    both = Path(shutil.copytree(crashed, folder / "both"))
     for state in (both / "run/state").iterdir():
         flip_a_bit(state / "tensors.pt")
     before = contents(both)
     done = run(both)
-    yield Row("both states damaged", refused(done, "tensors.pt") and contents(both) == before, "refused by name, nothing touched", 0)
+    yield Row("both states damaged", refused(done, "tensors.pt") and contents(both) == before, "refused by name, nothing touched")
 
 
 def logs(folder: Path) -> Iterator[Row]:
     """Damaged logs of a run that crashed."""
-    crashed = folder / "crashed"
-    run(crashed, inject=("exception", 0), at=10)
+    crashed = crashed_run(folder)
     for kind, damage in (("cut in mid-line", lambda log: os.truncate(log, log.stat().st_size - 9)), ("cut in half", cut_in_half),
                          ("bit flipped", flip_a_bit)):  # fmt: skip
-        copy = folder / kind.replace(" ", "-")
-        shutil.copytree(crashed, copy)
+        copy = Path(shutil.copytree(crashed, folder / kind.replace(" ", "-")))
         damage(copy / "run/log.jsonl")
         done = run(copy)
         read = subprocess.run([sys.executable, "-m", "vdvae.inspect", copy / "run"], capture_output=True, text=True, cwd=ROOT)
         named = read.returncode == 0 or "log.jsonl, line" in read.stderr
-        told = "lines are lost" in done.stderr if "cut in half" == kind else True
-        yield Row(f"log {kind}, then resumed", done.returncode == 0 and named and told,
-                  f"trained to the end{', told' if kind == 'cut in half' else ''}; inspect "
-                  f"{'reads it' if read.returncode == 0 else 'names the line'}", 0)
+        reported = "lines are lost" in done.stderr or kind != "cut in half"
+        yield Row(f"log {kind}, then resumed", done.returncode == 0 and named and reported,
+                  f"trained to the end{', loss of lines reported' if kind == 'cut in half' else ''}; inspect "
+                  f"{'reads it' if read.returncode == 0 else 'names the line'}")
 
 
 def data_files(folder: Path) -> Iterator[Row]:
@@ -134,19 +126,18 @@ def data_files(folder: Path) -> Iterator[Row]:
         "code in a CIFAR batch": ("cifar10", f"{FOLDER}/data_batch_2", write_code),
     }
     for fault, (dataset, name, damage) in victims.items():
-        copy = folder / fault.replace(" ", "-")
-        shutil.copytree(folder / "cifar", copy)
+        copy = Path(shutil.copytree(folder / "cifar", folder / fault.replace(" ", "-")))
         damage(copy / name)
         done = run(copy / "runs", "--dataset", dataset, "--data_root", copy)
         yield Row(fault, refused(done, "data_batch_2") and not (copy / "runs/run").exists() and not PROOF.exists(),
-                  "refused by name, nothing executed", 0)
+                  "refused by name, nothing executed")
     arrays = folder / "arrays"
     arrays.mkdir()
     for split, count in (("train", 5100), ("valid", 10)):
         np.save(arrays / f"imagenet32-{split}.npy", np.zeros((count, 32, 32, 3), np.uint8))
     cut_in_half(arrays / "imagenet32-train.npy")
     done = run(arrays / "runs", "--dataset", "imagenet32", "--data_root", arrays)
-    yield Row("array file truncated", refused(done, "imagenet32-train.npy"), "refused by name", 0)
+    yield Row("array file truncated", refused(done, "imagenet32-train.npy"), "refused by name")
     yield from image_files(folder / "images")
 
 
@@ -160,68 +151,77 @@ def image_files(folder: Path) -> Iterator[Row]:
     for path in folder.iterdir():
         cut_in_half(path)
     done = run(folder / "runs", "--dataset", "folder", "--data_root", folder, "--image_size", "32")
-    yield Row("own images truncated", done.returncode != 0 and ".png" in done.stderr, f"code {done.returncode}, named", 0)
+    yield Row("own images truncated", done.returncode != 0 and ".png" in done.stderr, f"code {done.returncode}, named")
 
 
 PROOF = Path(tempfile.gettempdir()) / f"vdvae-code-was-executed-{os.getpid()}"
 
 
 def checkpoints_with_code(folder: Path) -> Iterator[Row]:
-    """A pickle that would make a file when it is loaded, given as each kind of checkpoint."""
+    """A pickle that makes a file if it is loaded without care, in place of each kind of checkpoint."""
     folder.mkdir()
     write_code(folder / "bad.th")
     for flag in ("restore_path", "restore_ema_path", "restore_optimizer_path", "restore_log_path"):
         done = run(folder / flag, f"--{flag}", folder / "bad.th", resume=False)
-        yield Row(f"code in the file of --{flag}", refused(done, "bad.th") and not PROOF.exists(), "refused by name, not executed", 0)
+        yield Row(f"code in the file of --{flag}", refused(done, "bad.th") and not PROOF.exists(), "refused by name, not executed")
     run(folder / "calm")
     for state in (folder / "calm/run/state").iterdir():
         write_code(state / "tensors.pt")
     done = run(folder / "calm", "--num_iters", "20")
-    yield Row("code in the states", refused(done, "tensors.pt") and not PROOF.exists(), "refused by name, not executed", 0)
+    yield Row("code in the states", refused(done, "tensors.pt") and not PROOF.exists(), "refused by name, not executed")
 
 
 def full_disks(folder: Path) -> Iterator[Row]:
-    """A limit on the size of files, which is what a full disk is to a writer."""
+    """A limit on the size of files, which a writer sees as a full disk."""
     for fault, limit in (("no room for checkpoints", FULL_AT), ("no room for logs", 3000)):
         target = folder / fault.replace(" ", "-")
         done = run(target, limit=limit)
         whole = all(json.loads(line) for line in (target / "run/log.jsonl").open())
-        told = f"trained to step {UPDATES}" in done.stderr and "could not be written" in done.stderr
-        yield Row(fault, done.returncode == 4 and told and whole, "trained to the end, told, code 4; every line of the log is whole", 0)
+        reported = f"trained to step {UPDATES}" in done.stderr and "could not be written" in done.stderr
+        yield Row(fault, done.returncode == 4 and reported and whole, "trained to the end, failure reported, code 4; log lines whole")
 
 
 def run(folder: Path, *flags: str | Path, inject: tuple[str, int] | None = None, at: int = FAULTY, ranks: int = 1,
         resume: bool = True, limit: int | None = None) -> subprocess.CompletedProcess:  # fmt: skip
-    """train.py into folder/run, begun or resumed, with a fault in update `at`."""
+    """Run train.py in folder/run, new or resumed, with a fault in update `at`."""
     program = ["-m", "benchmarks.faults.injected_run", inject[0], inject[1], at] if inject else [ROOT / "train.py"]
     launcher = ["mpiexec", "-n", str(ranks)] if ranks > 1 else []
     limited = ["bash", "-c", f"trap '' XFSZ; ulimit -f {limit // 1024}; exec \"$@\"", "bash"] if limit else []
     command = [*limited, *launcher, sys.executable, *program, *FLAGS, *EXTRA, *(["--resume", "auto"] if resume else []), "--save_dir",
                folder, "--desc", "run", *flags]  # fmt: skip
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    return subprocess.run(list(map(str, command)), cwd=ROOT, env=environment, capture_output=True, text=True)
+    return subprocess.run(list(map(str, command)), cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True)
 
 
 def refused(done: subprocess.CompletedProcess, name: str) -> bool:
-    """Whether it ended with code 2 and one line that names the file."""
+    """Whether the program ended with code 2 and one line that names the file."""
     lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     return done.returncode == 2 and len(lines) == 1 and name in lines[0]
+
+
+def crashed_run(folder: Path) -> Path:
+    """The folder of a run that an exception ended in update 10."""
+    run(folder / "crashed", inject=("exception", 0), at=10)
+    return folder / "crashed"
+
+
+def same_tensors(ours: dict, theirs: dict) -> bool:
+    """Whether all tensors are the same to the bit."""
+    return all(torch.equal(torch.as_tensor(ours[key]), torch.as_tensor(value)) for key, value in theirs.items())
 
 
 def same_end(one: Path, other: Path) -> bool:
     """Whether two runs ended with the same bits, and the same train lines and events."""
     (ours, lines), (theirs, expected) = end(one), end(other)
-    equal = all(torch.equal(torch.as_tensor(ours[key]), torch.as_tensor(value)) for key, value in theirs.items())
-    return equal and repr(lines) == repr(expected)
+    return same_tensors(ours, theirs) and repr(lines) == repr(expected)
 
 
 def contents(folder: Path) -> dict[Path, bytes]:
-    """Every file below."""
+    """The bytes of every file in the folder and below."""
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def cut_in_half(path: Path) -> None:
-    """Lose the second half."""
+    """Cut the second half off."""
     os.truncate(path, path.stat().st_size // 2)
 
 
@@ -238,12 +238,12 @@ class _Code:
 
 
 def write_code(path: Path) -> None:
-    """A pickle that makes the file PROOF when it is loaded without care."""
+    """Write a pickle that makes the file PROOF if it is loaded without care."""
     path.write_bytes(pickle.dumps(_Code()))
 
 
 def write_cifar(root: Path) -> None:
-    """Noise in the files of CIFAR-10."""
+    """Write noise as the files of CIFAR-10."""
     (root / FOLDER).mkdir(parents=True)
     for n, name in enumerate([*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"]):
         data = np.random.default_rng(n).integers(0, 256, (10_000, 3072), dtype=np.uint8)

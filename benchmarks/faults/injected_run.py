@@ -1,6 +1,6 @@
 """train.py with one fault in one update of one rank: python -m benchmarks.faults.injected_run FAULT RANK UPDATE FLAGS ...
 
-The fault is put in from outside, through hooks: train.py has no switch for it.
+The fault comes from outside, through hooks: train.py has no switch for it.
 """
 
 import runpy
@@ -18,7 +18,7 @@ TRAIN = Path(__file__).resolve().parents[2] / "train.py"
 
 
 def bad_input(value: float) -> Callable:
-    """The first pixel of the rank's batch."""
+    """Spoils the first pixel of the rank's batch."""
     def spoil(step: TrainStep, input: Tensor, target: Tensor) -> list:
         input[0, 0, 0, 0] = value
         return []
@@ -27,7 +27,7 @@ def bad_input(value: float) -> Callable:
 
 
 def bad_activation(value: float) -> Callable:
-    """One number that a decoder block's residual network gives, in the forward pass."""
+    """Spoils one number of a decoder block's residual network in the forward pass."""
     def spoil(step: TrainStep, input: Tensor, target: Tensor) -> list:
         def hook(module, inputs, output: Tensor) -> Tensor:
             output = output.clone()
@@ -40,7 +40,7 @@ def bad_activation(value: float) -> Callable:
 
 
 def bad_gradient(value: float) -> Callable:
-    """One number of the gradient that comes back to a decoder block's posterior network."""
+    """Spoils one number of the gradient of a decoder block's posterior network."""
     def spoil(step: TrainStep, input: Tensor, target: Tensor) -> list:
         def hook(module, inputs, output: Tensor) -> None:
             output.register_hook(lambda grad: grad.index_fill(0, torch.tensor([0]), value))
@@ -51,7 +51,7 @@ def bad_gradient(value: float) -> Callable:
 
 
 def raising(step: TrainStep, input: Tensor, target: Tensor) -> list:
-    """An exception."""
+    """Raises an exception."""
     raise MemoryError("no memory left")
 
 
@@ -65,7 +65,7 @@ FAULTS = {
 
 
 def inject(fault: str, rank: int, update: int) -> None:
-    """Every TrainStep of this process, if it is `rank`, has the fault in its call number `update`, counted from 0."""
+    """If this process is `rank`, call number `update` (from 0) of every TrainStep has the fault."""
     original, calls = TrainStep.__call__, []
 
     def step(self: TrainStep, input: Tensor, target: Tensor, *rest):

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from benchmarks.cost import measuring
 from benchmarks.cost.train_step import SCALES, main, ours
 from vdvae.settings.hparams import load_hparams
 from vdvae.model.vae import VAE
@@ -65,7 +66,7 @@ def small(tmp_path) -> Path:
 
 @pytest.fixture()
 def quick(monkeypatch):
-    monkeypatch.setattr("benchmarks.cost.train_step.peak_flops", lambda dtype, device: 1e12)
+    monkeypatch.setattr("benchmarks.cost.train_step.peak_flops", lambda precision, device: 1e12)
 
 
 def rows(printed: str) -> dict[str, list[str]]:
@@ -85,20 +86,44 @@ def test_one_run_prints_the_switches_and_the_parameterizations(small, quick, cap
     assert 100 < pointwise < operators
 
 
-@pytest.mark.parametrize("only, names", [("scales", list(SCALES)), ("memory", [
+@pytest.mark.parametrize("only, names", [("scales", ["vanilla", "explin"]), ("memory", [
     "plain float32", "bf16", "checkpoint_blocks", "bf16, checkpoint_blocks"])])
-def test_one_table_alone(small, quick, capsys, only, names):
+def test_one_table_alone(small, quick, capsys, monkeypatch, only, names):
+    monkeypatch.setattr("benchmarks.cost.train_step.SCALES", {name: SCALES[name] for name in ("vanilla", "explin")})
     main(["--hps", str(small), "--n_batch", "1", "--rounds", "1", "--device", "cpu", "--only", only])
     assert list(rows(capsys.readouterr().out)) == ["update", *names]
 
 
-def test_memory_is_that_of_an_update_and_of_what_stays(small):
+def test_memory_is_that_of_an_update_and_of_all_that_is_kept(small):
     hparams = [load_hparams(["--hps", str(small), "--plain", *flags]) for flags in ([], ["--checkpoint_blocks"])]
     plain, again = (ours(each, torch.zeros(2, 8, 8, 3, dtype=torch.uint8)) for each in hparams)
     weights = list(VAE(hparams[0]).parameters())
     size = sum(weight.nbytes for weight in weights)
     assert plain.kept_bytes == again.kept_bytes == 4 * size + 4 * len(weights)  # weights, averages, two moments, steps
     assert plain.kept_bytes + size < again.peak_bytes < plain.peak_bytes
+
+
+def test_peaks_are_measured_for_the_rows_precisions_alone(small, capsys, monkeypatch):
+    measured = []
+    monkeypatch.setattr("benchmarks.cost.train_step.peak_flops", lambda precision, device: measured.append(precision) or 1e12)
+    monkeypatch.setattr("benchmarks.cost.train_step.SCALES", {"vanilla": ["--precision", "fp32"]})
+    main(["--hps", str(small), "--n_batch", "1", "--rounds", "1", "--device", "cpu", "--only", "scales"])
+    assert set(measured) == {"fp32"} and "Matrix products reach 1 TFLOP/s in fp32." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("flops, products", [(1e3, 1), (1e9, 2), (1e15, 7)])
+def test_a_peak_ends_with_the_first_product_that_is_long_enough_to_measure(monkeypatch, flops, products):
+    """On a slow machine one product of size 128, on a fast one all sizes up to 8192; products of shapes without numbers."""
+    sizes = []
+
+    def seconds(run, device):
+        sizes.append(len(run()))
+        return 2 * sizes[-1] ** 3 / flops
+
+    monkeypatch.setattr(measuring, "seconds", seconds)
+    monkeypatch.setattr(torch, "randn", lambda *shape, device: torch.empty(shape, device="meta"))
+    assert measuring.peak_flops.__wrapped__("fp32", "cpu") == pytest.approx(flops)
+    assert sizes == [128 * 2**i for i in range(products) for _ in range(3)]
 
 
 def test_the_original_is_measured_in_turn_from_a_checkout(small, run_python, tmp_path):

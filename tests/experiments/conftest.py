@@ -1,4 +1,4 @@
-"""A stand-in for train.py that records how it was called, and fails or waits where a test asks for it."""
+"""A stand-in for train.py that records its arguments, and fails or waits where a test asks for it."""
 
 import json
 
@@ -20,7 +20,7 @@ if (study / f"wait-{desc}").exists():
     signal.signal(signal.SIGUSR1, lambda *_: sys.exit(75))
     (study / "pid").write_text(str(os.getpid()))
     (study / "pid").rename(study / "waiting")
-    time.sleep(30)
+    time.sleep(600)
     sys.exit(9)
 values = {"sigma_param": flags["--sigma_param"], "prior_const1": "--prior_const1" in sys.argv,
           "seed": int(flags["--seed"]), "mpi_size": 1, "lr": 0.5, "num_epochs": 99}
@@ -49,7 +49,7 @@ def runs_folder(tmp_path):
 
 @pytest.fixture()
 def calls(runs_folder):
-    """The argument lists that the stand-in was called with since the last time they were asked for."""
+    """Gives the argument lists of the stand-in's calls since the last look."""
     def read() -> list[list[str]]:
         path = runs_folder / "calls.jsonl"
         lines = path.read_text().splitlines() if path.exists() else []

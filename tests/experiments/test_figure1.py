@@ -1,4 +1,4 @@
-"""Figure 1 on forty generated images in the place of MNIST: what is common to both trainings, and interruption."""
+"""Figure 1 on forty generated images in place of MNIST: the common part of both trainings, and interruption."""
 
 import json
 
@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from experiments import figure1, mlp_vae_state
-from experiments.mlp_vae import MlpVaes, initial_parameters
-from experiments.mnist import Mnist
+from experiments import figure1
+from experiments.mlp_vae.mnist import Mnist
+from experiments.mlp_vae.model import MlpVaes, initial_parameters
+from experiments.shared import results as results_module
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +42,7 @@ def results(tmp_path):
     return read
 
 
-def test_both_trainings_go_on_from_the_pretraining(run, results, tmp_path):
+def test_both_trainings_continue_the_pretraining(run, results, tmp_path):
     assert run("--pretrain_epochs", "2", "--epochs", "3", "--seeds", "2")[0] == 0
     run("--pretrain_epochs", "4", "--epochs", "1", "--seeds", "2", out="longer")
     found, longer = results(), results("longer")
@@ -56,19 +57,19 @@ def test_both_trainings_go_on_from_the_pretraining(run, results, tmp_path):
 
 
 @pytest.mark.parametrize("stop", [1, 2, 3])
-def test_an_interrupted_study_goes_on_to_the_same_curves(run, results, monkeypatch, stop):
+def test_an_interrupted_study_continues_to_the_same_curves(run, results, monkeypatch, stop):
     length = ["--pretrain_epochs", "2", "--epochs", "2"]
     run(*length, out="whole")
-    monkeypatch.setattr(mlp_vae_state, "SAVE_SECONDS", 0)
-    epoch = figure1.Study._epoch
+    monkeypatch.setattr(results_module, "SAVE_SECONDS", 0)
+    epoch = figure1.Figure1.train_epoch
 
     def interrupted(self):
-        if self.training.epoch == stop:
+        if self.trainings[0].epoch == stop:
             raise KeyboardInterrupt
         epoch(self)
 
     with monkeypatch.context() as patch:
-        patch.setattr(figure1.Study, "_epoch", interrupted)
+        patch.setattr(figure1.Figure1, "train_epoch", interrupted)
         with pytest.raises(KeyboardInterrupt):
             run(*length)
     assert run(*length)[0] == 0 and results() == results("whole")
@@ -87,7 +88,7 @@ def test_the_smallest_scale_is_the_smallest_of_all_pixels_and_images(few_images)
         assert figure1.smallest_scales(vaes, images).isnan().all()
 
 
-def test_a_nan_of_the_pretraining_is_told_in_all_stages(run, results, monkeypatch):
+def test_a_nan_of_the_pretraining_is_in_the_records_of_all_stages(run, results, monkeypatch):
     monkeypatch.setattr(figure1, "PRETRAINING_RATE", 1e12)
     assert run("--pretrain_epochs", "2", "--epochs", "1")[0] == 0
     found = results()

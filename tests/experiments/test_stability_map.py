@@ -4,9 +4,10 @@ import json
 
 import pytest
 
-from experiments import conv_runs, overfit_runs, stability_map
-from experiments.stability_map import FLAGS, VARIANTS, main
-from experiments.stability_report import draw, table
+from experiments import stability_map
+from experiments.conv_vae import runs as conv_runs
+from experiments.stability_map import FLAGS, VARIANTS, draw, main, table
+from experiments.study import overfit
 from stable_params.parse import PARAMETERIZATIONS, parse_parameterization
 
 
@@ -50,7 +51,7 @@ def test_a_vdvae_run_fails_by_its_nans_or_its_final_loss(tmp_path):
         final = {"type": "eval_loss", "step": 10, "elbo": changes.pop("final", 4.0)}
         records = [{"type": "hparam", "key": "sigma_param", "value": "exp"}, train | totals | changes, final]
         (tmp_path / "log.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
-        return overfit_runs.record(tmp_path)
+        return overfit.record(tmp_path)
 
     assert run() == {"first": 6.0, "final": 4.0, "nan_updates": 0, "skipped_updates": 0, "failed": False}
     assert run(total_skipped_updates=7, total_high_grads=7)["failed"] is False
@@ -59,18 +60,23 @@ def test_a_vdvae_run_fails_by_its_nans_or_its_final_loss(tmp_path):
 
 
 def test_a_vdvae_run_is_train_py_with_these_flags(tmp_path):
-    record = overfit_runs.run("explin", True, 0.01, 3, 1, tmp_path)
+    record = overfit.run("explin", True, 0.01, 3, 1, tmp_path)
     assert record["nan_updates"] == 0 and 4 < record["first"] < 8
     logged = {line["key"]: line["value"] for line in map(json.loads, (tmp_path / "explin_residual_lr0.01_s3/log.jsonl").open())
               if line.get("type") == "hparam"}
     assert {name: logged[name] for name in ("sigma_param", "posterior", "lr", "seed", "num_iters", "hps")} == \
         {"sigma_param": "explin", "posterior": "residual", "lr": 0.01, "seed": 3, "num_iters": 1, "hps": "photos32_overfit"}
-    with pytest.raises(RuntimeError, match="ended with code 2: .*lr is"):
-        overfit_runs.run("explin", False, -1.0, 3, 1, tmp_path)
 
 
-@pytest.mark.parametrize("flags, told", [(["--seeds", "0"], "--seeds is 0"), (["--lrs", "0"], "they must be above 0")])
-def test_bad_input_is_one_line_and_exit_code_2(tmp_path, capsys, flags, told):
+def test_a_vdvae_run_that_breaks_off_is_an_error_with_its_last_line(tmp_path, monkeypatch):
+    (tmp_path / "train.py").write_text("import sys; sys.stderr.write('a warning\\nerror: lr is -1'); sys.exit(2)")
+    monkeypatch.setattr(overfit, "TRAIN", tmp_path / "train.py")
+    with pytest.raises(RuntimeError, match="explin_lr-1_s3: train.py ended with code 2: .*lr is -1"):
+        overfit.run("explin", False, -1.0, 3, 1, tmp_path)
+
+
+@pytest.mark.parametrize("flags, message", [(["--seeds", "0"], "--seeds is 0"), (["--lrs", "0"], "they must be above 0")])
+def test_bad_input_is_one_line_and_exit_code_2(tmp_path, capsys, flags, message):
     assert main(["--model", "conv", "--out", str(tmp_path), *flags]) == 2
     err = capsys.readouterr().err
-    assert told in err and len(err.splitlines()) == 1
+    assert message in err and len(err.splitlines()) == 1

@@ -1,4 +1,4 @@
-"""The experiment of Table 2: its rule, what it records, and how it goes on after an interruption."""
+"""The experiment of Table 2: its rule, its records, and how it continues after an interruption."""
 
 import json
 import math
@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from experiments import conv_runs
-from experiments.conv_runs import Runs, record, ten_images, train
-from experiments.conv_vae import Scales
+from experiments.conv_vae import runs as conv_runs
+from experiments.conv_vae.model import Scales
+from experiments.conv_vae.runs import Runs, record, ten_images, train
+from experiments.conv_vae.table2_report import PAPER
 from experiments.table2 import DECODED, ENCODED, main
-from experiments.table2_report import PAPER
 from stable_params import ExpLin
 
 TINY = ["--seeds", "1", "--lrs", "0.008", "--steps", "2"]
@@ -44,12 +44,12 @@ def test_ten_images_are_drawn_with_the_seed():
 
 
 def test_a_run_is_the_same_in_any_company_and_its_nan_is_located():
-    """A learning rate of 1e30 sends a member to NaN at its second loss; the other one is itself."""
-    images, ticks = {0: ten_images("photos32", ".", 0), 4: ten_images("photos32", ".", 4)}, []
+    """Pixels of 1e30 send the second member's first loss beyond float32; the first member stays the same."""
+    images, ticks = {0: ten_images("photos32", ".", 0) * 1e30, 4: ten_images("photos32", ".", 4)}, []
     scales = Scales(ExpLin(), DECODED["Bounded"])
-    fine, broken = train(Runs(scales, [1e-3, 1e30], [4, 0]), images, 4, "cpu", ticks.append)
-    (alone,) = train(Runs(scales, [1e-3], [4]), images, 4, "cpu", ticks.append)
-    assert (broken["first_nan"], broken["failed"]) == (2, True) and sum(ticks) == 3 * 4
+    fine, broken = train(Runs(scales, 1e-3, [4, 0]), images, 4, "cpu", ticks.append)
+    (alone,) = train(Runs(scales, 1e-3, [4]), images, 4, "cpu", ticks.append)
+    assert (broken["first_nan"], broken["failed"]) == (1, True) and sum(ticks) == 3 * 4
     assert fine["first_nan"] is None and fine["failed"] is False
     for key in ("first", "largest", "final"):
         assert fine[key] == pytest.approx(alone[key], rel=1e-4)
@@ -58,7 +58,7 @@ def test_a_run_is_the_same_in_any_company_and_its_nan_is_located():
 def test_a_run_without_a_living_member_ends_early_and_is_counted_whole(monkeypatch):
     monkeypatch.setattr(conv_runs, "CHECK_EVERY", 3)
     ticks = []
-    (broken,) = train(Runs(Scales(ExpLin(), DECODED["Exp"]), [1e30], [0]), {0: ten_images("photos32", ".", 0)}, 50, "cpu",
+    (broken,) = train(Runs(Scales(ExpLin(), DECODED["Exp"]), 1e30, [0]), {0: ten_images("photos32", ".", 0)}, 50, "cpu",
                       ticks.append)  # fmt: skip
     assert broken["first_nan"] == 2 and len(ticks) == 4 and sum(ticks) == 50
 
@@ -72,7 +72,7 @@ def test_all_cells_a_table_and_a_picture(tmp_path, capsys):
     assert (tmp_path / "table2.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_an_interrupted_experiment_goes_on_with_what_is_missing(tmp_path, monkeypatch, capsys):
+def test_an_interrupted_experiment_makes_the_runs_that_are_missing(tmp_path, monkeypatch, capsys):
     out = ["--out", str(tmp_path)]
     calls = []
 
@@ -93,8 +93,9 @@ def test_an_interrupted_experiment_goes_on_with_what_is_missing(tmp_path, monkey
     assert main([*TINY, *out]) == 0  # nothing is trained again
 
 
-def test_together_and_one_after_another_give_the_same_cells(tmp_path):
+def test_together_and_one_after_another_give_the_same_cells(tmp_path, monkeypatch):
     """Seeds train together only with others of the same scales."""
+    monkeypatch.setattr("experiments.table2.ENCODED", {"Exp": ENCODED["Exp"]})
     for folder, together in ((tmp_path / "one", "1"), (tmp_path / "two", "2")):
         assert main(["--seeds", "2", "--lrs", "0.001", "--steps", "2", "--together", together, "--out", str(folder)]) == 0
     one, two = ({tuple(line["key"]): line["record"] for line in lines(tmp_path / name)[1:]} for name in ("one", "two"))
@@ -102,15 +103,15 @@ def test_together_and_one_after_another_give_the_same_cells(tmp_path):
     assert all(two[key]["final"] == pytest.approx(one[key]["final"], rel=1e-4) for key in one)
 
 
-@pytest.mark.parametrize("flags, told", [
+@pytest.mark.parametrize("flags, message", [
     (["--steps", "0"], "--steps is 0, it must be at least 1"), (["--lrs", "-1"], "they must be above 0"),
     (["--device", "warp"], "--device warp cannot be used"), (["--dataset", "cifar10", "--data_root", "nowhere"], "nowhere"),
     (["--steps", "3"], "steps 2, now 3")])  # fmt: skip
-def test_bad_input_is_one_line_and_exit_code_2(tmp_path, capsys, flags, told):
+def test_bad_input_is_one_line_and_exit_code_2(tmp_path, capsys, flags, message):
     (tmp_path / "results.jsonl").write_text('{"settings": {"table": 2, "dataset": "photos32", "steps": 2}}\n')
     assert main([*TINY, "--out", str(tmp_path), *flags]) == 2
     err = capsys.readouterr().err
-    assert told in err and err.startswith("error: ") and len(err.splitlines()) == 1
+    assert message in err and err.startswith("error: ") and len(err.splitlines()) == 1
 
 
 def test_paper_figures_are_the_papers():

@@ -1,4 +1,4 @@
-"""Table 3 on forty generated images in the place of MNIST: results, interruption, more seeds, NaN, bad input."""
+"""Table 3 on forty generated images in place of MNIST: results, interruption, more seeds, NaN, bad input."""
 
 import json
 import math
@@ -6,10 +6,12 @@ import math
 import numpy as np
 import pytest
 
-from experiments import mlp_vae_state, table3, table3_report
-from experiments.mlp_vae import CELLS, SCALES, Cell
-from experiments.mnist import Mnist
-from experiments.table3_report import cell_text, draw, table
+from experiments import table3
+from experiments.mlp_vae import table3_report
+from experiments.mlp_vae.mnist import Mnist, load_mnist
+from experiments.mlp_vae.model import CELLS, SCALES, Cell
+from experiments.mlp_vae.table3_report import cell_text, draw, table
+from experiments.shared import results as results_module
 from stable_params.pixels import MEANS
 
 FEW = (Cell("Exp", "sigmoid"), Cell("Bounded", "identity"))
@@ -37,12 +39,10 @@ def run(tmp_path, capsys):
 
 @pytest.fixture()
 def results(tmp_path):
-    """The records of a folder by (scale, mean, seed), without the time they took and who was there."""
+    """The records of a folder by (scale, mean, seed)."""
 
     def read(out: str = "out") -> dict:
-        done = table3.ResultsFile(tmp_path / out / "results.jsonl", json.loads(head(tmp_path / out))["settings"]).done
-        return {tuple(key): {name: value for name, value in record.items() if not name.endswith("together")}
-                for key, record in done.items()}
+        return table3.ResultsFile(tmp_path / out / "results.jsonl", json.loads(head(tmp_path / out))["settings"]).done
 
     def head(folder) -> str:
         return (folder / "results.jsonl").read_text().splitlines()[0]
@@ -85,19 +85,19 @@ def test_seeds_added_later_are_those_of_a_study_with_all(run, results):
 
 
 def interrupt_after(monkeypatch, program, epochs: int) -> None:
-    epoch = program.Study._epoch
+    epoch = program.Table3.train_epoch
 
     def stop(self):
         if self.training.epoch == epochs:
             raise KeyboardInterrupt
         epoch(self)
 
-    monkeypatch.setattr(program.Study, "_epoch", stop)
+    monkeypatch.setattr(program.Table3, "train_epoch", stop)
 
 
-def test_an_interrupted_study_goes_on_to_the_same_results(run, results, tmp_path, monkeypatch):
+def test_an_interrupted_study_continues_to_the_same_results(run, results, tmp_path, monkeypatch):
     run("--seeds", "1", "--epochs", "4", out="whole")
-    monkeypatch.setattr(mlp_vae_state, "SAVE_SECONDS", 0)
+    monkeypatch.setattr(results_module, "SAVE_SECONDS", 0)
     with monkeypatch.context() as patch:
         interrupt_after(patch, table3, 2)
         with pytest.raises(KeyboardInterrupt):
@@ -114,7 +114,7 @@ bits_per_dim = table3.bits_per_dim
 
 
 def test_the_state_of_another_study_and_a_damaged_one_are_refused(run, tmp_path, monkeypatch):
-    monkeypatch.setattr(mlp_vae_state, "SAVE_SECONDS", 0)
+    monkeypatch.setattr(results_module, "SAVE_SECONDS", 0)
     with monkeypatch.context() as patch:
         interrupt_after(patch, table3, 1)
         with pytest.raises(KeyboardInterrupt):
@@ -175,7 +175,7 @@ def runs(*tests: float | None, nan: int = 0) -> list[dict]:
     (runs(None, None, nan=2), "100% NaN"),
     ([], "-"),
 ])
-def test_a_cell_tells_nan_runs_from_the_others(records, text):
+def test_a_cell_separates_nan_runs_from_the_others(records, text):
     assert cell_text(records, "test") == text
 
 
@@ -222,9 +222,10 @@ def test_other_settings_and_a_file_as_folder_are_refused(run, tmp_path):
     assert code == 2 and "must be a folder" in error and (tmp_path / "file").read_text() == "mine"
 
 
-def test_program_names_the_script_for_missing_data(run_python, tmp_path):
-    ended = run_python("-m", "experiments.table3", "--data_root", tmp_path / "nowhere", "--out", tmp_path / "out")
-    assert ended.returncode == 2 and "run_scripts/setup_mnist.sh" in ended.stderr and "Traceback" not in ended.stderr
+def test_program_names_the_script_for_missing_data(run, monkeypatch):
+    monkeypatch.setattr(table3, "load_mnist", load_mnist)
+    code, output, (error,) = run()
+    assert code == 2 and not output and error.startswith("error: ") and "run_scripts/setup_mnist.sh" in error
 
 
 def test_paper_s_figures_cover_every_cell():

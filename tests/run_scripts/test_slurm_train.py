@@ -19,7 +19,7 @@ echo "${SRUN_CPUS_PER_TASK:-none}" > "$FAKES/cpus"
 [[ -z "$WAIT" ]] && exit "${CODE:-0}"
 trap 'echo heard >> "$FAKES/signals"; sleep 0.3; exit "$CODE"' USR1
 touch "$FAKES/waiting"
-for _ in {1..400}; do sleep 0.05; done
+for _ in {1..12000}; do sleep 0.05; done
 """
 SCONTROL = """#!/bin/bash
 echo "$@" >> "$FAKES/asked"
@@ -119,7 +119,7 @@ def test_desc_with_an_equals_sign_is_a_name_too(start):
     assert start("--hps", "cifar10", "--desc=big").wait() == 0
 
 
-@pytest.mark.parametrize("arguments, variables, told", [
+@pytest.mark.parametrize("arguments, variables, message", [
     ([], {}, "no arguments for train.py"),
     (["--hps", "cifar10"], {}, "no --desc NAME"),
     (["--hps", "cifar10", "--desc"], {}, "no --desc NAME"),
@@ -132,10 +132,10 @@ def test_desc_with_an_equals_sign_is_a_name_too(start):
     (FLAGS, {"PYTHON": "no-such-python"}, "no-such-python is not there"),
     (FLAGS, {"LAUNCHER": "mpirun"}, "LAUNCHER is mpirun"),
 ])
-def test_what_cannot_run_is_refused_before_anything_starts(start, fakes, arguments, variables, told):
+def test_what_cannot_run_is_refused_before_anything_starts(start, fakes, arguments, variables, message):
     process = start(*arguments, **variables)
     error = process.communicate()[1]
-    assert process.returncode == 2 and told in error and ("usage: sbatch" in error) == (not arguments)
+    assert process.returncode == 2 and message in error and ("usage: sbatch" in error) == (not arguments)
     assert not (fakes / "started").exists() and not (fakes / "asked").exists()
 
 
@@ -152,11 +152,23 @@ def test_only_a_run_that_was_stopped_is_requeued(start, fakes, launcher, code, r
 def test_slurm_s_signal_reaches_the_launcher_and_its_end_is_waited_for(start, fakes, launcher, code, requeued):
     process = start(*FLAGS, LAUNCHER=launcher, WAIT="yes", CODE=str(code))
     signal_when_waiting(process, fakes, signal.SIGUSR1)
-    assert process.wait(timeout=10) == code and (fakes / "asked").exists() == requeued
+    assert process.wait(timeout=600) == code and (fakes / "asked").exists() == requeued
     assert (fakes / "signals").read_text() == "heard\n"  # once: a second signal would end train.py without a save
+
+
+def test_a_task_of_an_array_is_requeued_alone(start, fakes):
+    assert start(*FLAGS, CODE="75", SLURM_ARRAY_JOB_ID="4700", SLURM_ARRAY_TASK_ID="3").wait() == 75
+    assert (fakes / "asked").read_text() == "requeue 4700_3\n"
+
+
+def test_another_program_is_started_by_its_path(start, fakes, tmp_path):
+    other = tmp_path / "other train.py"
+    other.touch()
+    assert start(*FLAGS, LAUNCHER="none", TRAIN=str(other)).wait() == 0
+    assert started(fakes) == ["srun", "--mpi=none", *SRUN[2:], ".venv/bin/python", str(other), "--resume", "auto", *FLAGS]
 
 
 def test_a_cancelled_run_stays_out_of_the_queue(start, fakes):
     process = start(*FLAGS, WAIT="yes", CODE="75")
     signal_when_waiting(process, fakes, signal.SIGTERM)
-    assert process.wait(timeout=10) == -signal.SIGTERM and not (fakes / "asked").exists()
+    assert process.wait(timeout=600) == -signal.SIGTERM and not (fakes / "asked").exists()

@@ -1,0 +1,32 @@
+"""Options that the experiments share, and their checks."""
+
+import argparse
+from pathlib import Path
+
+import torch
+
+
+def add_shared_options(parser: argparse.ArgumentParser, seeds: int, out: str) -> None:
+    """Add --seeds, --device and --out, the first and the last with these defaults."""
+    parser.add_argument("--seeds", type=int, default=seeds, metavar="N", help=f"seeds 0 to N - 1 (default: {seeds})")
+    parser.add_argument("--device", default="cpu", help="cpu (default), cuda, cuda:1, ...")
+    parser.add_argument("--out", default=out, metavar="DIR",
+                        help=f"folder of the results; the same command continues an interrupted one (default: {out})")
+
+
+def check_options(args: argparse.Namespace) -> None:
+    """Make the folder --out.
+
+    Raises ValueError for a count below 1, a --device that torch cannot use, and an --out that is a file.
+    """
+    for name, value in vars(args).items():
+        if isinstance(value, int) and value < 1:
+            raise ValueError(f"--{name} is {value}, it must be at least 1")
+    try:
+        torch.zeros(1, device=args.device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"--device {args.device} cannot be used, cpu always can: {reason}") from error
+    if Path(args.out).exists() and not Path(args.out).is_dir():
+        raise ValueError(f"--out {args.out} is a file, it must be a folder")
+    Path(args.out).mkdir(parents=True, exist_ok=True)
