@@ -130,7 +130,7 @@ def standardized(distance: Tensor, log_sigma: Tensor) -> Tensor:
     So a distance of 0 is 0 however small sigma is. For log sigma below -88 any other distance comes out too small.
     """
     largest = math.floor(math.log(torch.finfo(log_sigma.dtype).max))
-    return distance * hardtanh(-log_sigma, -math.inf, largest).exp()
+    return distance * torch.exp(-hardtanh(log_sigma, -largest, math.inf))
 
 
 def broadcast_shape(**tensors: Tensor) -> Size:

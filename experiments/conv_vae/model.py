@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
-from stable_params import Bounded, Constant, Parameterization
+from stable_params import Bounded, Parameterization, standard_normal_like
 
 SIZE, CHANNELS, LATENTS = 32, 3, 100
 PIXEL_SCALE = Bounded(1 / (256 * math.sqrt(12)), 1.0)  # for data in [0, 1]: one grey level's noise, the data range
@@ -65,7 +65,7 @@ class ConvVae(nn.Module):
         shares = (drawn == torch.arange(len(images), device=drawn.device)[:, None]).to(images.dtype).mean(1)  # [K]
         loc, raw = self._encode(images, shares)
         posterior = self.scales.encoded.normal(loc, raw)
-        rate = (posterior.kl(Constant().normal(torch.zeros_like(loc), loc)).sum(1) * shares).sum()
+        rate = (posterior.kl(standard_normal_like(loc)).sum(1) * shares).sum()
         z = self.scales.encoded.normal(loc[drawn], raw[drawn]).rsample(eps)
         pixels = self.scales.decoded.normal(self.decoder(z[:, :, None, None]), self.pixel_raw)
         return rate - pixels.log_prob(images[drawn]).flatten(1).sum(1).mean()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from experiments.mlp_vae.mnist import PIXELS
-from stable_params import Bounded, Constant, DownBounded, Exp, NaiveExp, Normal, UpBounded
+from stable_params import Bounded, Constant, DownBounded, Exp, NaiveExp, Normal, UpBounded, standard_normal_like
 from stable_params.pixels import MEANS
 
 LATENTS = 128
@@ -74,24 +74,19 @@ class MlpVaes:
     def negative_elbo(self, images: Tensor, eps: Tensor) -> Tensor:
         """-log p(x|z) + KL(q(z|x) || N(0, 1)) `[E, B]` in nats, from one draw with the noise eps `[E, B, 128]`."""
         posterior = self.posterior(images)
-        kl = posterior.kl(standard_normal(posterior.loc)).sum(-1)
+        kl = posterior.kl(standard_normal_like(posterior.loc)).sum(-1)
         return kl - self.log_likelihood(images, posterior.rsample(eps))
 
     def log_weight(self, images: Tensor, eps: Tensor) -> Tensor:
         """log p(x, z) - log q(z|x) `[E, B]` in nats at one draw of z."""
         posterior = self.posterior(images)
         z = posterior.rsample(eps)
-        log_ratio = standard_normal(z).log_prob(z) - posterior.log_prob(z)
+        log_ratio = standard_normal_like(z).log_prob(z) - posterior.log_prob(z)
         return self.log_likelihood(images, z) + log_ratio.sum(-1)
 
     def _two_layers(self, inputs: Tensor, first: int) -> Tensor:
         weight, bias, last_weight, last_bias = self.parameters[2 * first : 2 * first + 4]
         return torch.baddbmm(last_bias, torch.baddbmm(bias, inputs, weight).relu(), last_weight)
-
-
-def standard_normal(like: Tensor) -> Normal:
-    """N(0, 1) in the shape of `like`."""
-    return Constant().normal(torch.zeros_like(like), like)
 
 
 def initial_parameters(seeds: Sequence[int]) -> list[Tensor]:
