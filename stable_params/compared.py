@@ -17,11 +17,9 @@ class Softplus(Parameterization):
     """sigma = log(1 + exp(beta p))/beta; Efficient-VDVAE (arXiv 2203.13751) has beta = log 2, which makes it 1 at p = 0.
 
     Slopes: sigmoid(beta p) for sigma, at most 1; sigmoid(beta p)/sigma for log sigma, between 0 and beta. With
-    T = -log(eps of the dtype), sigma is p itself above beta p = T, and log sigma is beta p - log beta below -T: each
-    neglects less than eps/2, relative or absolute. So log sigma is finite wherever beta p is finite below and p above,
-    though sigma underflows to 0 (in float32 below beta p = -104). beta p is rounded before it is exponentiated, which
-    costs sigma up to |beta p| eps, relative. p = -inf gives (0, -inf), p = +inf gives (inf, inf), with finite
-    gradients.
+    T = -log(eps of the dtype), sigma is p itself above beta p = T, and log sigma is beta p - log beta below -T. beta p is
+    rounded before it is exponentiated, which costs sigma up to |beta p| eps, relative. p = -inf gives (0, -inf), p = +inf
+    gives (inf, inf), with finite gradients.
     Raises ValueError unless beta is finite and above 0.
     """
 
@@ -45,11 +43,9 @@ class Softplus(Parameterization):
 class SoftClamp(Parameterization):
     """sigma = exp(c tanh(p/c)) + floor, c = `limit`; NVAE (arXiv 2007.03898) has c 5 and floor 0.01; 0: no floor.
 
-    log sigma = logaddexp(c tanh(p/c), log floor), which lies within [log(exp(-c) + floor), log(exp(c) + floor)] and is
-    finite for every p. The slope of log sigma is at most 1, 0 at both ends: tanh's is 1 - tanh^2, which rounds to 0
-    from |p| = 9.01 c on in float32, so that nothing pulls back a raw value that has gone so far. p = -inf gives
-    exp(-c) + floor, p = +inf exp(c) + floor, with gradients 0. Where exp(c) overflows (c > 88.72 in float32), sigma's
-    gradient is NaN there.
+    log sigma = logaddexp(c tanh(p/c), log floor), finite for every p. Its slope is at most 1 and 0 at both ends: tanh's
+    slope rounds to 0 from |p| = 9.01 c on in float32, so nothing pulls back a raw value that has gone so far. Where exp(c)
+    overflows (c > 88.72 in float32), the gradient of sigma is NaN there.
     Raises ValueError unless limit is finite and above 0, and floor finite and not negative.
     """
 

@@ -12,10 +12,8 @@ def closed_form_scale(reconstruction: Tensor, target: Tensor) -> Scale:
     """The global scale that maximises the likelihood: sigma^2 is the mean squared error (Dehaene & Brossard, eq. 4).
 
     The mean is over all elements of the two tensors, of one shape. The result is 0-dimensional, float32 for float16 and
-    bfloat16, which are also accumulated in it, else of the tensors' dtype; errors are scaled by their largest before
-    they are squared, so that no square under- or overflows. Differentiable in both, unless all errors are 0: that gives
-    (0, -inf) with NaN gradients. Raises TypeError unless both are floating-point, ValueError when the shapes differ or
-    are empty.
+    bfloat16, else of the tensors' dtype. No square under- or overflows. If all errors are 0 the result is (0, -inf) with
+    NaN gradients. Raises TypeError unless both are floating-point, ValueError when the shapes differ or are empty.
     """
     if not (reconstruction.is_floating_point() and target.is_floating_point()):
         raise TypeError(f"reconstruction and target must be floating-point tensors, got {reconstruction.dtype} and "
@@ -25,7 +23,7 @@ def closed_form_scale(reconstruction: Tensor, target: Tensor) -> Scale:
                          f"{tuple(reconstruction.shape)} and {tuple(target.shape)}")
     dtype = torch.promote_types(torch.promote_types(reconstruction.dtype, target.dtype), torch.float32)
     error = reconstruction.to(dtype) - target.to(dtype)
-    largest = error.detach().abs().max()
+    largest = error.detach().abs().max()  # errors are squared in units of it
     unit = torch.where((largest > 0) & largest.isfinite(), largest, 1)
     mean_square = (error / unit).square().mean()
     return Scale(mean_square.sqrt() * unit, 0.5 * mean_square.log() + unit.log())
@@ -35,8 +33,8 @@ def lower_bounded(global_sigma: float, alpha: float) -> DownBounded:
     """The bound of Lin et al.'s second stage, gamma(z) >= gamma_G/alpha, for a decoder that learns a scale per pixel.
 
     `global_sigma` is the gamma_G that the first stage ended with, `closed_form_scale(...).sigma.item()` for instance,
-    and alpha > 0 how many times below it a scale may go. The bound is kept as gamma_G/alpha + exp p rather than as a
-    maximum: a maximum has no gradient below the bound, so that a scale which falls there never comes back.
+    and alpha > 0 how many times below it a scale may go. The scale is gamma_G/alpha + exp p: a maximum of the two would
+    have no gradient below the bound.
     Raises TypeError or ValueError unless both are numbers that are finite and above 0.
     """
     require_positive("global_sigma", global_sigma)

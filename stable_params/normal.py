@@ -108,8 +108,7 @@ class Normal:
 
 def standard_normal_like(tensor: Tensor) -> Normal:
     """N(0, 1) of the shape, dtype and device of a floating-point tensor."""
-    zeros = torch.zeros_like(tensor)
-    return Normal(zeros, Scale(torch.ones_like(tensor), torch.zeros_like(tensor)))
+    return Normal(torch.zeros_like(tensor), Scale(torch.ones_like(tensor), torch.zeros_like(tensor)))
 
 
 def expm1_minus_x(x: Tensor) -> Tensor:

@@ -37,14 +37,12 @@ class ResidualNormal(Normal):
     def kl(self, prior: Normal) -> Tensor:
         """KL(self || prior) per element, in nats, of the broadcast shape.
 
-        For the prior that self was made from (that very object) it is KL(delta || N(0, 1)) = (dsigma^2 + dmu^2 - 1)/2 -
-        log dsigma, computed by delta: nothing is divided by sigma2 and no gradient reaches the prior. For any other it
-        is the KL of loc and scale.
+        For the prior that self was made from (that very object) it is KL(delta || N(0, 1)): nothing is divided by sigma2
+        and no gradient reaches the prior. For any other it is the KL of loc and scale.
         """
         if prior is not self.prior:
             return super().kl(prior)
-        kl = self.delta.kl(standard_normal_like(self.delta.loc))
-        return kl.expand(self.loc.shape)
+        return self.delta.kl(standard_normal_like(self.delta.loc)).expand(self.loc.shape)
 
     def tempered(self, temperature: float) -> Self:
         """The same mean with sigma multiplied by `temperature`; ValueError unless that is finite and above 0."""
@@ -53,6 +51,5 @@ class ResidualNormal(Normal):
     def detach(self) -> Self:
         """The same tensors without their graph; nothing is copied."""
         detached = copy(self)  # not replace, which would compute loc and scale anew
-        parts = ("loc", "scale", "delta", "prior")
-        vars(detached).update({name: getattr(self, name).detach() for name in parts})
+        vars(detached).update({name: part.detach() for name, part in vars(self).items()})
         return detached

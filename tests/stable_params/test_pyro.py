@@ -129,3 +129,21 @@ def test_training_through_svi_lowers_the_loss(images):
     svi = SVI(vae.model, vae.guide, pyro.optim.Adam({"lr": 0.05}), TraceMeanField_ELBO(num_particles=4))
     losses = [svi.step(images) for _ in range(40)]
     assert sum(losses[-5:]) < 0.9 * sum(losses[:5])
+
+
+@pytest.mark.parametrize("reparameterized", ["LocScaleReparam", "AutoReparam"])
+def test_pyro_s_reparameterizations_keep_the_distribution(reparameterized):
+    from pyro.infer.reparam import AutoReparam, LocScaleReparam
+
+    loc, log_sigma = torch.tensor([1.0, -2.0]), torch.tensor([0.5, -1.0])
+
+    def model():
+        return pyro.sample("z", stable(loc, log_sigma).expand([50_000, 2]).to_event(2))
+
+    config = {"z": LocScaleReparam(0.0)} if reparameterized == "LocScaleReparam" else AutoReparam()
+    torch.manual_seed(0)
+    draws = pyro.poutine.reparam(model, config)()
+    # Five standard errors of the mean and of the standard deviation of 50,000 draws.
+    sigma = log_sigma.exp()
+    assert ((draws.mean(0) - loc).abs() < 5 * sigma / 50_000**0.5).all()
+    assert ((draws.std(0) - sigma).abs() < 5 * sigma / 100_000**0.5).all()
