@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.func import grad, hessian, jvp, vmap
 
-from stable_params import PARAMETERIZATIONS, Exp, Normal, Scale, UpBounded
+from stable_params import PARAMETERIZATIONS, Exp, ExpLin, Normal, Scale, UpBounded
 
 METHODS = ["kl", "log_prob", "rsample"]
 
@@ -90,7 +90,7 @@ def test_compiled_without_a_graph_break_the_results_are_the_same(function, count
     torch.testing.assert_close(gradients[1], gradients[0])
 
 
-@pytest.mark.parametrize("form", [*PARAMETERIZATIONS.values(), UpBounded(0.5)], ids=lambda form: form.flag)
+@pytest.mark.parametrize("form", [ExpLin(), UpBounded(0.5)], ids=lambda form: form.flag)
 def test_compiled_with_dynamic_shapes_a_block_takes_two_sizes(form):
     def block(loc, raw, prior_loc, prior_raw):
         posterior = form.normal(loc, raw)
