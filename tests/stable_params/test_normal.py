@@ -327,6 +327,15 @@ def test_a_point_beside_one_out_of_range_has_the_kl_that_it_has_alone(dtype, sig
     assert torch.equal(together[64], torch.zeros(5, dtype=dtype)) and together[65].isnan().sum() == 5
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64], ids=str)
+def test_three_of_the_smallest_normal_sigmas_between_the_means_count_in_full(dtype):
+    sigma = torch.tensor(torch.finfo(dtype).tiny, dtype=torch.float64)
+    log_sigma = sigma.log().to(dtype)
+    distance = (3 * log_sigma.double().exp()).to(dtype)
+    kl = normal(distance, log_sigma).kl(normal(torch.zeros_like(distance), log_sigma))
+    assert kl.item() == pytest.approx(4.5, rel=0.02)  # 3²/2
+
+
 def test_below_the_normal_numbers_of_sigma_the_distance_of_the_means_counts_less_and_is_not_nan():
     kl, by_loc, by_log_sigma, _, by_prior_log_sigma = kl_and_gradients(torch.tensor([[1e-30, -120, 0, -120]]))[0].tolist()
     x2 = (mpf(1e-30) * mpmath.exp(120)) ** 2

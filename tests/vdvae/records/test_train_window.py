@@ -47,6 +47,14 @@ def test_a_train_line_has_means_over_updates_and_ranks_and_its_own_counts():
     assert "spectral_norms" not in line and window.reports == []
 
 
+def test_the_gradient_norm_of_a_line_is_the_largest_finite_one():
+    window = TrainWindow()
+    for norms, largest in (((5.0, math.inf, 3.0), 5.0), ((math.inf, math.nan), 0.0)):
+        for norm in norms:
+            window.add(report(grad_norm=norm), seconds=1.0, waited=0.0)
+        assert window.summary()["grad_norm"] == largest
+
+
 def test_a_window_comes_back_from_json():
     window = TrainWindow()
     for reason in REASONS:

@@ -70,6 +70,12 @@ def test_update_equals_clip_and_adamw_of_pytorch(small_hparams, small_batch):
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
 
 
+def test_a_gradient_below_grad_clip_is_not_scaled(small_hparams, small_batch):
+    step = make_step(small_hparams("--grad_clip", 1e4))
+    before = step(*small_batch, 1e-3).grad_norms
+    torch.testing.assert_close(torch.stack([weight.grad.norm() for weight in step.parameters]), before)
+
+
 def plain_update(step: TrainStep, batch, lr: float) -> bool:
     """What TrainStep does, tensor by tensor, by a host that looks at the figures; returns whether it skipped."""
     hparams, weights = step.hparams, step.parameters
@@ -108,6 +114,15 @@ def test_gradient_above_the_threshold_is_skipped(small_hparams, small_batch):
     assert_skipped(make_step(small_hparams("--skip_threshold", 1e-6)), small_batch, {"high_grad": [0]})
 
 
+def test_a_gradient_of_exactly_the_threshold_is_skipped(small_hparams, small_batch):
+    free = make_step(small_hparams("--skip_threshold", -1))
+    torch.manual_seed(1)
+    norm = free(*small_batch, 1e-3).grad_norm.item()
+    limited = make_step(small_hparams("--skip_threshold", norm))
+    torch.manual_seed(1)
+    assert assert_skipped(limited, small_batch, {"high_grad": [0]}).grad_norm == norm
+
+
 def test_high_gradient_is_put_down_to_the_block_whose_kl_has_it(small_hparams, small_batch):
     step = make_step(small_hparams("--sigma_param", "explin"))
     step.model.decoder.dec_blocks[3].prior.c4.bias.data[4:8] = -10.0  # a narrow prior: the KL is about exp(20)
@@ -135,6 +150,13 @@ def test_nan_gradient_is_skipped_even_without_a_limit_and_located(small_hparams,
 def test_nan_in_the_input_starts_in_the_encoder(small_hparams, small_batch):
     small_batch.input[1, 0, 3, 3] = torch.nan
     result = assert_skipped(make_step(small_hparams()), small_batch, {"rate_nan": [0], "distortion_nan": [0]})
+    assert locate_loss(result.elbos[0]).origin == "encoder"
+
+
+def test_nan_in_the_encoders_last_block_starts_in_the_encoder(small_hparams, small_batch):
+    step = make_step(small_hparams())
+    step.model.encoder.enc_blocks[-1].register_forward_hook(lambda module, inputs, output: output * torch.nan)
+    result = assert_skipped(step, small_batch, {"rate_nan": [0], "distortion_nan": [0]})
     assert locate_loss(result.elbos[0]).origin == "encoder"
 
 
