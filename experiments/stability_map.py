@@ -10,8 +10,9 @@ from tabulate import tabulate
 from tqdm import tqdm
 
 from experiments.conv_vae.model import PIXEL_SCALE, Scales
-from experiments.conv_vae.runs import RULE, Runs, add_run_options, check_run_options, ten_images, train
+from experiments.conv_vae.runs import RULE, Runs, add_run_options, ten_images, train
 from experiments.shared.failed_runs import draw_cells, share, share_text
+from experiments.shared.options import check_options
 from experiments.shared.results import ResultsFile
 from experiments.study import overfit
 from stable_params import parse_parameterization
@@ -38,7 +39,7 @@ def main(argv: list[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     args.lrs, args.steps = args.lrs or list(LRS[args.model]), STEPS[args.model] if args.steps is None else args.steps
     try:
-        check_run_options(args)
+        check_options(args)
         runner = overfit_runner(args) if args.model == "vdvae" else conv_runner(args)
         settings = {"model": args.model, "dataset": args.dataset, "steps": args.steps}
         results = ResultsFile(Path(args.out, "results.jsonl"), settings)

@@ -9,8 +9,9 @@ from pathlib import Path
 from tqdm import tqdm
 
 from experiments.conv_vae.model import PIXEL_SCALE, Scales
-from experiments.conv_vae.runs import RULE, Runs, add_run_options, check_run_options, ten_images, train
+from experiments.conv_vae.runs import RULE, Runs, add_run_options, ten_images, train
 from experiments.conv_vae.table2_report import PAPER, write_report
+from experiments.shared.options import check_options
 from experiments.shared.results import ResultsFile
 from stable_params import Exp, ExpLin, NaiveExp, UpBounded
 
@@ -26,7 +27,7 @@ def main(argv: list[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     args.lrs = args.lrs or sorted(PAPER, reverse=True)
     try:
-        check_run_options(args)
+        check_options(args)
         images = {seed: ten_images(args.dataset, args.data_root, seed) for seed in range(args.seeds)}
         results = ResultsFile(Path(args.out, "results.jsonl"), settings(args))
     except (ValueError, OSError) as error:

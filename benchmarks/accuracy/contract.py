@@ -67,7 +67,8 @@ def _cells(parameterization: Parameterization, swept: dict[str, dict]) -> list[s
     ranges = [f"[{_number(row[f'lowest_{name}'])}, {_number(row[f'highest_{name}'])}]" for name in names]
     dtypes = [*SWEPT_HALVES.values(), torch.float32, torch.float64]
     positive = [_positive_range(parameterization, dtype) for dtype in dtypes]
-    halves = [f"{text}; {_errors(swept[name])}" for name, text in zip(SWEPT_HALVES, positive)]
+    halves = [f"{text}; {_ceiling(swept[name]['max_ulp_sigma'])}, {_ceiling(swept[name]['max_ulp_log_sigma_of_unit'])} ULP"
+              for name, text in zip(SWEPT_HALVES, positive)]
     errors = [_ceiling(row["max_ulp_sigma"]), _log_error(row), str(row["max_fall_ulp_sigma"])]
     return [flag, _domain(row), *limits, *ranges, *errors, *halves, *positive[2:], _underflow(parameterization)]
 
@@ -77,10 +78,6 @@ def _domain(row: dict) -> str:
     words = {"sigma": "σ", "log_sigma": "log σ", "slope": "slope of σ", "log_slope": "slope of log σ"}
     broken = [f"{words[name]} NaN at {row[f'nans_{name}'] / row['count']:.0%}" for name in words if row[f"nans_{name}"]]
     return "; ".join(["every p", *broken])
-
-
-def _errors(row: dict) -> str:
-    return f"{_ceiling(row['max_ulp_sigma'])}, {_ceiling(row['max_ulp_log_sigma_of_unit'])} ULP"
 
 
 def _log_error(row: dict) -> str:

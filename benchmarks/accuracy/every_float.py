@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from functools import partial, reduce
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
@@ -49,14 +50,9 @@ class Extent:
 
     def merge(self, other: "Extent") -> "Extent":
         worst = other if other.own_error > self.own_error or math.isnan(other.own_error) else self
-        return Extent(
-            min(self.low, other.low),
-            max(self.high, other.high),
-            self.nans + other.nans,
-            _larger(self.error, other.error),
-            worst.own_error,
-            worst.near,
-        )
+        low, high, nans = min(self.low, other.low), max(self.high, other.high), self.nans + other.nans
+        error = float(np.maximum(self.error, other.error))  # NaN if either is
+        return Extent(low, high, nans, error, worst.own_error, worst.near)
 
 
 @dataclass(frozen=True)
@@ -94,38 +90,19 @@ def measure(parameterization: Parameterization, reference: Reference, raw: Tenso
     expected = reference.evaluate(raw.double(), info)
     extents = Quantities(*(_extent(raw, info, *row) for row in zip(actual, expected, reference.units)))
     sigma = actual.sigma.view(BITS[raw.dtype]).int()  # sigma is never negative: its bits ascend with it
-    ascending = bool((sigma[1:] >= sigma[:-1]).all())
-    fall = 0 if ascending else int((sigma.cummax(0).values - sigma).max())
+    fall = int((sigma.cummax(0).values - sigma).max())
     return Figures(extents, fall, int(sigma.min()), int(sigma.max()))
 
 
 def _extent(raw: Tensor, info: torch.finfo, actual: Tensor, expected: Tensor, unit: float) -> Extent:
     overflow = 2.0 ** math.frexp(info.max)[1]  # the number after the largest one: rounding to inf is half an ULP off
     target = expected.clamp(-overflow, overflow)
-    error = actual.double().clamp_(-overflow, overflow).sub_(target).abs_()
-    own = error / ulp(target, info)
-    worst = float(own.amax())
-    if math.isnan(worst):
-        error[expected.isnan()] = 0
-        own = error / ulp(target, info)
-        worst = float(own.amax())
-    shared = float((error / ulp(target.abs_().clamp_(min=unit), info)).amax()) if unit else worst
-    low, high, nans = _range(actual)
-    return Extent(low, high, nans, shared, worst, float(raw[0]))
-
-
-def _range(values: Tensor) -> tuple[float, float, int]:
-    """Smallest and largest number among values, (inf, -inf) if there is none, and how many NaN there are."""
-    low, high = map(float, values.aminmax())
-    if not math.isnan(low):
-        return low, high, 0
-    numbers = values[~values.isnan()]
-    low, high = map(float, numbers.aminmax()) if len(numbers) else (math.inf, -math.inf)
-    return low, high, len(values) - len(numbers)
-
-
-def _larger(a: float, b: float) -> float:
-    return a if a >= b or math.isnan(a) else b
+    error = (actual.double().clamp(-overflow, overflow) - target).abs().masked_fill(expected.isnan(), 0)
+    own = float((error / ulp(target, info)).amax())
+    shared = float((error / ulp(target.abs().clamp(min=unit), info)).amax()) if unit else own
+    nan = actual.isnan()
+    low, high = actual.masked_fill(nan, math.inf).amin(), actual.masked_fill(nan, -math.inf).amax()
+    return Extent(float(low), float(high), int(nan.sum()), shared, own, float(raw[0]))
 
 
 def violations(parameterization: Parameterization, dtype: torch.dtype, figures: Figures) -> list[str]:

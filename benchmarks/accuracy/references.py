@@ -66,13 +66,6 @@ def reference_of(parameterization: Parameterization) -> Reference:
     return REFERENCES[parameterization.name](*astuple(parameterization))
 
 
-def _choose(condition: Tensor, yes: Callable[[], Tensor], no: Callable[[], Tensor]) -> Tensor:
-    """torch.where that evaluates only the branches that it takes: a sweep's neighbours mostly share one."""
-    if condition.all():
-        return yes()
-    return torch.where(condition, yes(), no()) if condition.any() else no()
-
-
 def _power(exponent: Tensor) -> Tensor:
     """exp of the exponent kept within +-700, far outside float32's range: beyond, exp takes 20 to 100 times longer."""
     return exponent.clamp(-700, 700).exp()
@@ -100,10 +93,10 @@ def _explin() -> Reference:
     def evaluate(p: Tensor, info: torch.finfo) -> Quantities:
         above, one = p > 0, torch.ones_like(p)
         return Quantities(
-            _choose(above, lambda: 1 + p, lambda: _power(p)),
-            _choose(above, p.log1p, lambda: p),
-            _choose(above, lambda: one, lambda: _power(p)),
-            _choose(above, lambda: 1 / (1 + p), lambda: one),
+            torch.where(above, 1 + p, _power(p)),
+            torch.where(above, p.log1p(), p),
+            torch.where(above, one, _power(p)),
+            torch.where(above, 1 / (1 + p), one),
         )
 
     return Reference(evaluate, 1.0, 1.0, joins=(0.0,))
@@ -114,16 +107,12 @@ def _upbounded(omega: float) -> Reference:
 
     def evaluate(p: Tensor, info: torch.finfo) -> Quantities:
         fall, above = _power(-p.abs()), p > 0  # exp(-|p|)
-
-        def log_above() -> Tensor:
-            near = fall > 0.5
-            return _choose(near, lambda: (-(-p).expm1()).log1p() + log_half, lambda: (-fall / 2).log1p() + log_omega)
-
+        near, far = (-(-p).expm1()).log1p() + log_half, (-fall / 2).log1p() + log_omega
         return Quantities(
-            _choose(above, lambda: 2 - fall, lambda: fall) * half,
-            _choose(above, log_above, lambda: p + log_half),
+            torch.where(above, 2 - fall, fall) * half,
+            torch.where(above, torch.where(fall > 0.5, near, far), p + log_half),
             fall * half,
-            _choose(above, lambda: fall / (2 - fall), lambda: torch.ones_like(p)),
+            torch.where(above, fall / (2 - fall), torch.ones_like(p)),
         )
 
     log_unit = max(abs(log_half), abs(log_omega), math.log(2))
@@ -132,15 +121,11 @@ def _upbounded(omega: float) -> Reference:
 
 def _downbounded(alpha: float) -> Reference:
     def evaluate(p: Tensor, info: torch.finfo) -> Quantities:
-        power = _power(p)
+        power, inverse = _power(p), _power(-p)
         sigma = power + alpha
-        inverse = _power(-p)
-
-        def log_low() -> Tensor:
-            return _choose(sigma < 0.5, sigma.log, lambda: (power + (alpha - 1)).log1p())
-
+        log_low = torch.where(sigma < 0.5, sigma.log(), (power + (alpha - 1)).log1p())
         # Above 40 alpha exp(-p) is all that separates log sigma from p.
-        log_sigma = _choose(p > 40, lambda: p + alpha * inverse, log_low)
+        log_sigma = torch.where(p > 40, p + alpha * inverse, log_low)
         return Quantities(sigma, log_sigma, power, 1 / (1 + alpha * inverse))
 
     return Reference(evaluate, math.inf, 1.0, units=Quantities(0.0, abs(math.log(alpha)), 0.0, 1.0))
@@ -153,8 +138,8 @@ def _bounded(alpha: float, omega: float) -> Reference:
         rise, fall = 1 / (1 + _power(-p)), 1 / (1 + _power(p))
         sigma = alpha + width * rise
         # sigma - 1, without the error of sigma's sum where sigma is near a bound of 1
-        excess = _choose(p > 0, lambda: (omega - 1) - width * fall, lambda: (alpha - 1) + width * rise)
-        log_sigma = _choose(excess.abs() < 0.5, excess.log1p, sigma.log)
+        excess = torch.where(p > 0, (omega - 1) - width * fall, (alpha - 1) + width * rise)
+        log_sigma = torch.where(excess.abs() < 0.5, excess.log1p(), sigma.log())
         slope = width * rise * fall
         return Quantities(sigma, log_sigma, slope, slope / sigma)
 
@@ -166,10 +151,10 @@ def _softplus(beta: float) -> Reference:
     def evaluate(p: Tensor, info: torch.finfo) -> Quantities:
         z = beta * p
         rise = 1 / (1 + _power(-z))
-        product = _choose(z > 40, lambda: z + _power(-z), lambda: _power(z).log1p())  # beta sigma
+        product = torch.where(z > 40, z + _power(-z), _power(z).log1p())  # beta sigma
         small = z < -40  # where beta sigma is exp z, but for less than 1e-17 of it
-        log_product = _choose(small, lambda: z, product.log)
-        log_slope = _choose(small, lambda: torch.full_like(z, beta), lambda: beta * rise / product)
+        log_product = torch.where(small, z, product.log())
+        log_slope = torch.where(small, beta, beta * rise / product)
         return Quantities(product / beta, log_product - math.log(beta), rise, log_slope)
 
     units = Quantities(0.0, max(1.0, abs(math.log(beta))), 0.0, beta)

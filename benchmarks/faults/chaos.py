@@ -89,6 +89,11 @@ def end(folder: Path) -> tuple[dict, list]:
     return tensors, [{k: v for k, v in record.items() if k not in ("time", "iter_time", "data_time")} for record in kept]
 
 
+def same_tensors(ours: dict, theirs: dict) -> bool:
+    """Whether all tensors are the same to the bit."""
+    return all(torch.equal(torch.as_tensor(ours[key]), torch.as_tensor(value)) for key, value in theirs.items())
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Kill, resume and compare; returns 1 when the end differs."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.faults.chaos", description=__doc__.splitlines()[0])
@@ -108,7 +113,7 @@ def main(arguments: list[str] | None = None) -> int:
             print(dict(hits), "at step", steps_done(wild), flush=True)
         finished = start(wild, options.ranks, updates).wait()
         (tensors, lines), (expected, expected_lines) = end(wild), end(calm)
-    same = all(torch.equal(torch.as_tensor(tensors[key]), torch.as_tensor(value)) for key, value in expected.items())
+    same = same_tensors(tensors, expected)
     print("\n| kills | while saving | while training | exit codes | last run | all tensors | log, events |")
     print("|---|---|---|---|---|---|---|")
     kills, same_lines = hits["while saving"] + hits["while training"], repr(lines) == repr(expected_lines)

@@ -18,10 +18,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from tabulate import tabulate
 
-from benchmarks.faults.chaos import ENVIRONMENT, FLAGS, ROOT, end
+from benchmarks.faults.chaos import ENVIRONMENT, FLAGS, ROOT, end, same_tensors
 from benchmarks.faults.injected_run import FAULTS
 from vdvae.data.cifar10 import FOLDER
 
@@ -120,15 +119,15 @@ def logs(folder: Path) -> Iterator[Row]:
 def data_files(folder: Path) -> Iterator[Row]:
     """Damaged image files, and code in a CIFAR batch."""
     write_cifar(folder / "cifar")
-    victims = {
-        "CIFAR batch truncated": ("cifar10", f"{FOLDER}/data_batch_2", cut_in_half),
-        "CIFAR batch's pickle header flipped": ("cifar10", f"{FOLDER}/data_batch_2", lambda path: flip_a_bit(path, 1)),
-        "code in a CIFAR batch": ("cifar10", f"{FOLDER}/data_batch_2", write_code),
+    damages = {
+        "CIFAR batch truncated": cut_in_half,
+        "CIFAR batch's pickle header flipped": lambda path: flip_a_bit(path, 1),
+        "code in a CIFAR batch": write_code,
     }
-    for fault, (dataset, name, damage) in victims.items():
+    for fault, damage in damages.items():
         copy = Path(shutil.copytree(folder / "cifar", folder / fault.replace(" ", "-")))
-        damage(copy / name)
-        done = run(copy / "runs", "--dataset", dataset, "--data_root", copy)
+        damage(copy / FOLDER / "data_batch_2")
+        done = run(copy / "runs", "--dataset", "cifar10", "--data_root", copy)
         yield Row(fault, refused(done, "data_batch_2") and not (copy / "runs/run").exists() and not PROOF.exists(),
                   "refused by name, nothing executed")
     arrays = folder / "arrays"
@@ -202,11 +201,6 @@ def crashed_run(folder: Path) -> Path:
     """The folder of a run that an exception ended in update 10."""
     run(folder / "crashed", inject=("exception", 0), at=10)
     return folder / "crashed"
-
-
-def same_tensors(ours: dict, theirs: dict) -> bool:
-    """Whether all tensors are the same to the bit."""
-    return all(torch.equal(torch.as_tensor(ours[key]), torch.as_tensor(value)) for key, value in theirs.items())
 
 
 def same_end(one: Path, other: Path) -> bool:

@@ -5,7 +5,7 @@ The fault comes from outside, through hooks: train.py has no switch for it.
 
 import runpy
 import sys
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -17,51 +17,39 @@ from vdvae.step.train_step import TrainStep
 TRAIN = Path(__file__).resolve().parents[2] / "train.py"
 
 
-def bad_input(value: float) -> Callable:
+def bad_input(value: float, step: TrainStep, input: Tensor) -> list:
     """Spoils the first pixel of the rank's batch."""
-    def spoil(step: TrainStep, input: Tensor, target: Tensor) -> list:
-        input[0, 0, 0, 0] = value
-        return []
-
-    return spoil
+    input[0, 0, 0, 0] = value
+    return []
 
 
-def bad_activation(value: float) -> Callable:
+def bad_activation(value: float, step: TrainStep, input: Tensor) -> list:
     """Spoils one number of a decoder block's residual network in the forward pass."""
-    def spoil(step: TrainStep, input: Tensor, target: Tensor) -> list:
-        def hook(module, inputs, output: Tensor) -> Tensor:
-            output = output.clone()
-            output[0, 0, 0, 0] = value
-            return output
+    def hook(module, inputs, output: Tensor) -> Tensor:
+        output = output.clone()
+        output[0, 0, 0, 0] = value
+        return output
 
-        return [_vae(step).decoder.dec_blocks[1].resnet.register_forward_hook(hook)]
-
-    return spoil
+    return [_block(step).resnet.register_forward_hook(hook)]
 
 
-def bad_gradient(value: float) -> Callable:
+def bad_gradient(value: float, step: TrainStep, input: Tensor) -> list:
     """Spoils one number of the gradient of a decoder block's posterior network."""
-    def spoil(step: TrainStep, input: Tensor, target: Tensor) -> list:
-        def hook(module, inputs, output: Tensor) -> None:
-            output.register_hook(lambda grad: grad.index_fill(0, torch.tensor([0]), value))
+    def hook(module, inputs, output: Tensor) -> None:
+        output.register_hook(lambda grad: grad.index_fill(0, torch.tensor([0]), value))
 
-        return [_vae(step).decoder.dec_blocks[1].enc.c4.register_forward_hook(hook)]
-
-    return spoil
+    return [_block(step).enc.c4.register_forward_hook(hook)]
 
 
-def raising(step: TrainStep, input: Tensor, target: Tensor) -> list:
+def raising(step: TrainStep, input: Tensor) -> list:
     """Raises an exception."""
     raise MemoryError("no memory left")
 
 
-NAN, INF = float("nan"), float("inf")
-FAULTS = {
-    "nan-input": bad_input(NAN), "inf-input": bad_input(INF),
-    "nan-activation": bad_activation(NAN), "inf-activation": bad_activation(INF),
-    "nan-gradient": bad_gradient(NAN), "inf-gradient": bad_gradient(INF),
-    "exception": raising,
-}  # fmt: skip
+PLACES = {"input": bad_input, "activation": bad_activation, "gradient": bad_gradient}
+# A fault takes the step and the rank's input, and returns its hooks, which are removed after the update.
+FAULTS = {f"{value}-{place}": partial(spoil, float(value)) for place, spoil in PLACES.items() for value in ("nan", "inf")}
+FAULTS["exception"] = raising
 
 
 def inject(fault: str, rank: int, update: int) -> None:
@@ -70,7 +58,7 @@ def inject(fault: str, rank: int, update: int) -> None:
 
     def step(self: TrainStep, input: Tensor, target: Tensor, *rest):
         calls.append(1)
-        hooks = FAULTS[fault](self, input, target) if len(calls) == update + 1 and launched_rank() == rank else []
+        hooks = FAULTS[fault](self, input) if len(calls) == update + 1 and launched_rank() == rank else []
         try:
             return original(self, input, target, *rest)
         finally:
@@ -80,8 +68,8 @@ def inject(fault: str, rank: int, update: int) -> None:
     TrainStep.__call__ = step
 
 
-def _vae(step: TrainStep) -> torch.nn.Module:
-    return getattr(step.model, "module", step.model)
+def _block(step: TrainStep) -> torch.nn.Module:
+    return getattr(step.model, "module", step.model).decoder.dec_blocks[1]
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from experiments.conv_vae.model import LATENTS, SIZE, ConvVaes, Scales
-from experiments.shared.options import add_shared_options, check_options
+from experiments.shared.options import add_shared_options
 from vdvae.data.splits import load_splits
 
 IMAGES, BATCH = 10, 512
@@ -82,13 +82,6 @@ def add_run_options(parser: argparse.ArgumentParser, steps: int | None, seeds: i
     parser.add_argument("--dataset", default="photos32", choices=["photos32", "cifar10"], help="default: photos32")
     parser.add_argument("--data_root", default="./", metavar="DIR", help="folder of cifar10")
     add_shared_options(parser, seeds, out)
-
-
-def check_run_options(args: argparse.Namespace) -> None:
-    """Make the folder --out; raises ValueError for an option that cannot be, naming what is allowed."""
-    if not all(lr > 0 for lr in args.lrs):
-        raise ValueError(f"--lrs are {args.lrs}, they must be above 0")
-    check_options(args)
 
 
 class _Noise:

@@ -52,13 +52,10 @@ class Batches:
     def epoch(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
         """(images `[E, B, 784]` in [0, 1), noise `[E, B, 128]`) of each batch; every image once."""
         generators = [_generator(seed, number, self.images.device) for seed in self.distinct]
-        orders = torch.stack([self._order(generator) for generator in generators])
+        orders = torch.stack([torch.randperm(len(self.images), generator=each, device=each.device) for each in generators])
         for rows in orders.split(self.batch_size, 1):
             eps = torch.stack([_noise(rows.shape[1], generator) for generator in generators])
             yield (self.images[rows] / LEVELS)[self.member_rows], eps[self.member_rows]
-
-    def _order(self, generator: torch.Generator) -> Tensor:
-        return torch.randperm(len(self.images), generator=generator, device=generator.device)
 
 
 def evaluation_batches(images: Tensor, members: int, batch_size: int, draws: int) -> Iterator[tuple[Tensor, Tensor]]:

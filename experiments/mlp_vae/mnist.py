@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from vdvae.data.cifar10 import unpickle
-from vdvae.data.files import require
+from vdvae.data.files import require, written_whole
 
 FILE = "mnist.npz"
 PIXELS = 28 * 28
@@ -58,13 +58,9 @@ def load_mnist(root: Path) -> Mnist:
 def save_mnist(images: Mnist, root: Path) -> Path:
     """Write `root/mnist.npz` whole or not at all; makes `root`."""
     root.mkdir(parents=True, exist_ok=True)
-    partial = root / f"{FILE}.partial"
-    try:
-        with open(partial, "wb") as file:
-            np.savez_compressed(file, **images._asdict())
-        return partial.replace(root / FILE)
-    finally:
-        partial.unlink(missing_ok=True)
+    with written_whole(root / FILE) as partial, open(partial, "wb") as file:
+        np.savez_compressed(file, **images._asdict())
+    return root / FILE
 
 
 def images_from_idx(train: Path, test: Path) -> Mnist:

@@ -1,6 +1,5 @@
 """Table 3 in the paper's layout with the paper's figures beside ours, and a picture of the validation curves."""
 
-import statistics
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,8 +9,9 @@ from tabulate import tabulate
 
 from experiments.mlp_vae.model import SCALES
 from stable_params.pixels import MEANS
-from vdvae.tools.report.table4 import spread_cell
+from vdvae.tools.compare import spread
 from vdvae.tools.report.figure2 import line_styles
+from vdvae.tools.report.table4 import spread_cell
 
 PAPER = {
     "NaiveExp": ("5.35 ± 0.05", "100% NaN"),
@@ -101,7 +101,7 @@ def _runs(results: Results, scale: str, mean: str) -> list[dict]:
 
 
 def _spread(values: list[float]) -> str:
-    return spread_cell(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None, 2)
+    return spread_cell(*spread(values), digits=2)
 
 
 def _finite(values: list) -> list[float]:

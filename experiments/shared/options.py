@@ -17,11 +17,14 @@ def add_shared_options(parser: argparse.ArgumentParser, seeds: int, out: str) ->
 def check_options(args: argparse.Namespace) -> None:
     """Make the folder --out.
 
-    Raises ValueError for a count below 1, a --device that torch cannot use, and an --out that is a file.
+    Raises ValueError for a count below 1, a rate of --lrs that is not above 0, a --device that torch cannot use, and an
+    --out that is a file.
     """
     for name, value in vars(args).items():
         if isinstance(value, int) and value < 1:
             raise ValueError(f"--{name} is {value}, it must be at least 1")
+    if not all(lr > 0 for lr in vars(args).get("lrs", ())):
+        raise ValueError(f"--lrs are {args.lrs}, they must be above 0")
     try:
         torch.zeros(1, device=args.device)
     except (RuntimeError, AssertionError) as error:

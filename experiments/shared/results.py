@@ -11,6 +11,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from vdvae.data.files import written_whole
+from vdvae.records.jsonl import read_lines
+
 SAVE_SECONDS = 120.0  # the least time between two saves of a state
 _UNREADABLE = (OSError, EOFError, RuntimeError, KeyError, TypeError, ValueError, pickle.UnpicklingError,
                zipfile.BadZipFile)
@@ -29,13 +32,14 @@ class ResultsFile:
         if not self.path.exists():
             self._append({"settings": settings})
             return
-        lines, whole = _read(self.path)
+        content = self.path.read_bytes()
+        lines = read_lines(self.path)[0][: content.count(b"\n")]
         self._check_settings(lines[0] if lines else None, settings)
         for number, line in enumerate(lines[1:], start=2):
             if not (isinstance(line, dict) and isinstance(line.get("key"), list) and "record" in line):
                 raise ValueError(f"{self.path}, line {number}: not a result, which has a key and a record")
             self.done[tuple(line["key"])] = line["record"]
-        os.truncate(self.path, whole)
+        os.truncate(self.path, content.rfind(b"\n") + 1)
 
     def add(self, key: Sequence, record: dict) -> None:
         """Append one finished cell and flush it to disk."""
@@ -57,19 +61,6 @@ class ResultsFile:
         if differing:
             raise ValueError(f"{self.path} has results with {'; '.join(differing)}: give the values it has, or name "
                              "another folder")
-
-
-def _read(path: Path) -> tuple[list, int]:
-    """The lines as objects, and the bytes up to the end of the last whole line; raises ValueError for a damaged line."""
-    content = path.read_bytes()
-    whole = content.rfind(b"\n") + 1
-    lines = []
-    for number, line in enumerate(content[:whole].splitlines(), start=1):
-        try:
-            lines.append(json.loads(line.decode()))
-        except ValueError as error:
-            raise ValueError(f"{path}, line {number}: not JSON: {line[:60]!r}") from error
-    return lines, whole
 
 
 class StateFile:
@@ -104,9 +95,8 @@ class StateFile:
         """Write `state`, nested dicts and lists of tensors and numbers; the old file stays until the new one is whole."""
         if time.monotonic() - self.saved < SAVE_SECONDS:
             return
-        partial = self.path.with_name(self.path.name + ".partial")
-        torch.save({"identity": self.identity, "state": state}, partial)
-        partial.replace(self.path)
+        with written_whole(self.path) as partial:
+            torch.save({"identity": self.identity, "state": state}, partial)
         self.saved = time.monotonic()
 
     def remove(self) -> None:

@@ -34,6 +34,6 @@ def record(folder: Path) -> dict:
     """First and final loss of a run that has ended, its counts, and whether it failed."""
     log = read_run(folder)
     first, final = log.train[0]["elbo"], log.final_nelbo.nats_per_dim
-    failed = log.nan_updates > 0 or not math.isfinite(final) or final > first
-    return {"first": first, "final": final, "nan_updates": log.nan_updates, "skipped_updates": log.skipped_updates,
-            "failed": failed}
+    counts = {name: log.counts[name] for name in ("nan_updates", "skipped_updates")}
+    failed = counts["nan_updates"] > 0 or not math.isfinite(final) or final > first
+    return {"first": first, "final": final, **counts, "failed": failed}

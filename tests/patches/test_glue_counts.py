@@ -118,7 +118,7 @@ def test_inspect_reads_the_run(tmp_path):
     run = read_run(tmp_path)
     shown = report(run)
     assert run.notes == [] and run.parameterization == "explin"
-    assert (run.skipped_updates, run.nan_updates, run.high_gradients) == (5, 3, 2)
+    assert (run.counts["skipped_updates"], run.counts["nan_updates"], run.counts["high_grad"]) == (5, 3, 2)
     assert [(row["reason"], row["updates"], row["first_step"], row["last_step"]) for row in shown["reasons"]] == [
         ("rate_nan", 2, 1, 2), ("distortion_nan", 1, 2, 2), ("grad_nan", 1, 4, 4), ("high_grad", 2, 5, 6),
     ]  # fmt: skip
@@ -129,7 +129,7 @@ def test_resumed_run_goes_on_counting(tmp_path):
     train(tmp_path, 0, BOTH, APPLIED, HIGH)
     assert train(tmp_path, 3, RATE, APPLIED) == totals(3, 2, 2, 1, 0, 1)
     run = read_run(tmp_path)
-    assert run.notes == [] and (run.skipped_updates, run.nan_updates, run.high_gradients) == (3, 2, 1)
+    assert run.notes == [] and (run.counts["skipped_updates"], run.counts["nan_updates"], run.counts["high_grad"]) == (3, 2, 1)
 
 
 def test_updates_past_the_point_of_resumption_count_once(tmp_path):
@@ -137,7 +137,7 @@ def test_updates_past_the_point_of_resumption_count_once(tmp_path):
     assert train(tmp_path, 2, APPLIED, APPLIED, HIGH) == totals(3, 1, 1, 0, 0, 2)
     assert train(tmp_path, 5, HIGH) == totals(4, 1, 1, 0, 0, 3)
     run = read_run(tmp_path)
-    assert (run.skipped_updates, run.nan_updates, run.high_gradients) == (4, 1, 3)
+    assert (run.counts["skipped_updates"], run.counts["nan_updates"], run.counts["high_grad"]) == (4, 1, 3)
     assert [event["step"] for event in run.events] == [0, 1, 4, 5]
     assert len(run.notes) == 1 and "went back" in run.notes[0]  # nothing on counts that disagree
     abandoned = (tmp_path / "events-abandoned.jsonl").read_text().splitlines()

@@ -35,5 +35,5 @@ def images() -> ArrayImages:
 def undisturbed(tmp_path_factory) -> Path:
     """The folder of a run that was not interrupted, some of whose updates were skipped; do not write there."""
     folder = train(tmp_path_factory.mktemp("undisturbed"))
-    assert read_run(folder).skipped_updates > 0
+    assert read_run(folder).counts["skipped_updates"] > 0
     return folder

@@ -43,7 +43,8 @@ class RunLog:
     """One run, read from its log.
 
     `train`, `evals`, `tests` and `events` are the lines as written. `windows` are disjoint and leave out the train
-    lines of an attempt that a continued run took again. `counts` are whole-run figures up to the last window.
+    lines of an attempt that a continued run took again. `counts` are whole-run figures up to the last window: updates not
+    applied, updates with a value that is not finite, and updates by reason.
     `notes` say in words what is missing, estimated or contradictory.
     """
 
@@ -67,21 +68,6 @@ class RunLog:
     def parameterization(self) -> str:
         """The label of the run's hyper-parameters."""
         return parameterization(self.hparams)
-
-    @property
-    def skipped_updates(self) -> int | None:
-        """Updates that were not applied."""
-        return self.counts["skipped_updates"]
-
-    @property
-    def nan_updates(self) -> int | None:
-        """Updates with at least one value that was not finite."""
-        return self.counts["nan_updates"]
-
-    @property
-    def high_gradients(self) -> int | None:
-        """Updates skipped because the gradient norm was not below skip_threshold."""
-        return self.counts["high_grad"]
 
     @property
     def block_bits(self) -> list[float] | None:

@@ -1,7 +1,7 @@
 """The figures between two train lines of the log, and the counters over the whole run."""
 
 import math
-from dataclasses import asdict, astuple, dataclass
+from dataclasses import asdict, astuple, dataclass, field
 
 from vdvae.records.run_counts import TOTAL_KEYS
 from vdvae.records.step_report import StepReport
@@ -42,25 +42,22 @@ class Counters:
         return dict(zip(TOTAL_KEYS.values(), astuple(self), strict=True))
 
 
+@dataclass
 class TrainWindow:
     """The updates since the last train line."""
 
-    def __init__(self):
-        self.reports: list[StepReport] = []
-        self.seconds: list[float] = []
-        self.waits: list[float] = []
+    reports: list[StepReport] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    waits: list[float] = field(default_factory=list)
 
     @classmethod
     def from_dict(cls, saved: dict) -> "TrainWindow":
         """The window whose `as_dict` is `saved`."""
-        window = cls()
-        window.reports = [StepReport(**report) for report in saved["reports"]]
-        window.seconds, window.waits = saved["seconds"], saved["waits"]
-        return window
+        return cls([StepReport(**report) for report in saved["reports"]], saved["seconds"], saved["waits"])
 
     def as_dict(self) -> dict:
         """Everything in the window, as a saved state keeps it."""
-        return {"reports": [asdict(report) for report in self.reports], "seconds": self.seconds, "waits": self.waits}
+        return asdict(self)
 
     def add(self, report: StepReport, seconds: float, waited: float) -> None:
         """Take in one update that took `seconds`, of which it `waited` for its batch."""

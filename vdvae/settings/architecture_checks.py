@@ -1,12 +1,6 @@
 """Relations between block strings, widths and the image size, checked before a model is built."""
 
-from vdvae.settings.block_strings import (
-    DecoderBlockSpec,
-    EncoderBlockSpec,
-    Widths,
-    parse_decoder_blocks,
-    parse_encoder_blocks,
-)
+from vdvae.settings.block_strings import DecoderBlockSpec, EncoderBlockSpec, Widths, parse_decoder_blocks, parse_encoder_blocks
 
 
 def check_architecture(enc_blocks: str, dec_blocks: str, widths: Widths, image_size: int, bottleneck: float) -> None:

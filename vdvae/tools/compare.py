@@ -122,9 +122,9 @@ def _check_out(folder: Path) -> None:
 
 def _group_row(runs: list[RunLog]) -> dict:
     spreads = {
-        "high_gradients": [run.high_gradients for run in runs],
-        "nan_updates": [run.nan_updates for run in runs],
-        "skipped_updates": [run.skipped_updates for run in runs],
+        "high_gradients": [run.counts["high_grad"] for run in runs],
+        "nan_updates": [run.counts["nan_updates"] for run in runs],
+        "skipped_updates": [run.counts["skipped_updates"] for run in runs],
         "nelbo": [run.final_nelbo.nats_per_dim for run in runs],
         "bits_per_dim": [run.final_nelbo.bits_per_dim for run in runs],
     }
@@ -151,7 +151,7 @@ def _run_row(run: RunLog) -> dict:
         "seed": run.seed,
         "parameterization": run.parameterization,
         "steps": run.last_step,
-        "skipped_updates": run.skipped_updates,
+        "skipped_updates": run.counts["skipped_updates"],
         **{reason: run.counts[reason] for reason in REASONS},
         "nelbo": final.nats_per_dim,
         "bits_per_dim": final.bits_per_dim,

@@ -10,8 +10,7 @@ from vdvae.data.preprocess import Batch, Preprocess
 from vdvae.model.vae import VAE
 from vdvae.ranks.distributed import World
 from vdvae.ranks.randomness import own_noise
-
-LN2 = math.log(2)
+from vdvae.records.train_window import LN2
 
 
 @torch.no_grad()

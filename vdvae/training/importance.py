@@ -12,7 +12,8 @@ from vdvae.model.decoder import Latent
 from vdvae.model.vae import VAE
 from vdvae.ranks.distributed import World
 from vdvae.ranks.randomness import own_noise
-from vdvae.training.evaluate import LN2, own_batches
+from vdvae.records.train_window import LN2
+from vdvae.training.evaluate import own_batches
 
 
 @torch.no_grad()

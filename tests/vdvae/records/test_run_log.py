@@ -58,7 +58,7 @@ def test_own_run_counts_distinct_updates(write_run):
     events = [event(5, "rate_nan", 0), event(5, "rate_nan", 1), event(5, "grad_nan"), event(7, "high_grad"),
               event(9, "rate_nan")]
     run = read_run(write_run(own({"time": "t", "message": "training"}, train_line(10, totals)), events))
-    assert (run.skipped_updates, run.nan_updates, run.high_gradients) == (3, 2, 1)
+    assert (run.counts["skipped_updates"], run.counts["nan_updates"], run.counts["high_grad"]) == (3, 2, 1)
     assert [run.counts[reason] for reason in REASONS] == [2, 0, 1, 1]
     assert (run.seed, run.last_step, run.parameterization, run.notes) == (3, 10, "explin", [])
 
@@ -67,7 +67,7 @@ def test_own_windows_add_up_to_the_last_total(write_run):
     lines = [high_grad_line(10, 1), high_grad_line(20, 1), high_grad_line(30, 4)]
     run = read_run(write_run(own(*lines), [event(step, "high_grad") for step in (3, 21, 22, 23)]))
     assert [window.counts["skipped_updates"] for window in run.windows] == [1, 0, 3]
-    assert run.skipped_updates == 4 and run.notes == []
+    assert run.counts["skipped_updates"] == 4 and run.notes == []
 
 
 def test_lines_of_an_abandoned_attempt_do_not_count(write_run):
@@ -76,7 +76,7 @@ def test_lines_of_an_abandoned_attempt_do_not_count(write_run):
     lines = own(*before) + hparam_lines({"sigma_param": "exp"}) + after
     run = read_run(write_run(lines, [event(step, "high_grad") for step in (1, 18, 28)]))
     assert [(window.step, window.counts["high_grad"]) for window in run.windows] == [(10, 1), (12, 1), (20, 0), (30, 1)]
-    assert run.skipped_updates == 3
+    assert run.counts["skipped_updates"] == 3
     assert run.hparams["sigma_param"] == "exp"
     assert len(run.notes) == 1 and "from an earlier point at step 20" in run.notes[0]
 
@@ -94,28 +94,28 @@ def test_an_event_of_the_last_lines_own_update_is_within_its_totals(write_run):
 
 def test_disagreement_between_totals_and_events_is_said(write_run):
     run = read_run(write_run(own(high_grad_line(10, 2)), [event(4, "high_grad")]))
-    assert run.high_gradients == 2
+    assert run.counts["high_grad"] == 2
     assert any("total_high_grads is 2 at step 10, but events.jsonl holds 1" in note for note in run.notes)
 
 
 def test_events_after_the_last_train_line_are_said(write_run):
     events = [event(11, "rate_nan"), event(11, "grad_nan"), event(12, "grad_nan")]
     run = read_run(write_run(own(train_line(10, {})), events))
-    assert run.skipped_updates == 0
+    assert run.counts["skipped_updates"] == 0
     assert run.notes == ["events.jsonl holds 2 more skipped updates after step 10, the last train_loss line; "
                          "the counts leave them out"]
 
 
 def test_run_that_died_before_its_first_train_line_counts_events(write_run):
     run = read_run(write_run(own(), [event(1, "rate_nan"), event(2, "high_grad")]))
-    assert (run.skipped_updates, run.nan_updates, run.high_gradients) == (2, 1, 1)
+    assert (run.counts["skipped_updates"], run.counts["nan_updates"], run.counts["high_grad"]) == (2, 1, 1)
     assert "come from events.jsonl" in run.notes[0]
 
 
 def test_missing_events_file_is_said_where_events_are_counted(write_run):
     assert read_run(write_run(own(train_line(10, {})), events=None)).notes == []
     run = read_run(write_run(own(high_grad_line(10, 2)), events=None))
-    assert run.high_gradients == 2 and run.events == []
+    assert run.counts["high_grad"] == 2 and run.events == []
     assert len(run.notes) == 1 and "events.jsonl is missing" in run.notes[0]
 
 
@@ -134,7 +134,7 @@ def test_original_windows_are_not_counted_twice(write_run):
     hparams = {"seed": 1, "iters_per_print": 100, "dataset": "cifar10"}
     run = read_run(write_run(hparam_lines(hparams) + lines, events=None))
     assert run.parameterization == "original" and run.seed == 1
-    assert (run.skipped_updates, run.nan_updates, run.high_gradients) == (6, 1, 5)
+    assert (run.counts["skipped_updates"], run.counts["nan_updates"], run.counts["high_grad"]) == (6, 1, 5)
     assert run.counts["rate_nan"] == 1 and run.counts["distortion_nan"] == 1 and run.counts["grad_nan"] is None
     assert [window.step for window in run.windows] == [0, 100, 200]
     assert any("windows of 100 updates, up to step 200" in note for note in run.notes)
@@ -145,7 +145,7 @@ def test_original_counts_of_several_ranks_are_rounded_up(write_run):
     third = 0.3333333432674408  # float32
     lines = [train_line(0), train_line(1000, skipped_updates=5.0, rate_nans=3 * third, distortion_nans=4 * third)]
     run = read_run(write_run(hparam_lines({"seed": 1}) + lines, events=None))
-    assert (run.counts["rate_nan"], run.counts["distortion_nan"], run.nan_updates, run.high_gradients) == (1, 2, 2, 3)
+    assert (run.counts["rate_nan"], run.counts["distortion_nan"], run.counts["nan_updates"], run.counts["high_grad"]) == (1, 2, 2, 3)
 
 
 def test_original_run_restarted_at_a_save_keeps_the_full_window(write_run):
@@ -153,13 +153,13 @@ def test_original_run_restarted_at_a_save_keeps_the_full_window(write_run):
              train_line(20, skipped_updates=8), train_line(25, skipped_updates=8)]
     again = [train_line(10, skipped_updates=0), train_line(20, skipped_updates=1)]
     hparams = hparam_lines({"seed": 1, "iters_per_print": 10})
-    assert read_run(write_run(hparams + first + hparams + again, events=None)).skipped_updates == 5
+    assert read_run(write_run(hparams + first + hparams + again, events=None)).counts["skipped_updates"] == 5
 
 
 def test_log_begun_by_the_original_code_and_continued_here(write_run):
     lines = own(train_line(100, skipped_updates=7), high_grad_line(200, 1))
     run = read_run(write_run(lines, [event(150, "high_grad")]))
-    assert run.skipped_updates == 1
+    assert run.counts["skipped_updates"] == 1
     assert run.notes == ["1 train_loss lines without total counts (the original code's) are left out"]
 
 
@@ -214,14 +214,14 @@ def test_a_later_test_with_another_scale_does_not_change_what_was_trained(write_
 
 def test_log_without_hyper_parameters_is_not_taken_for_the_originals(write_run):
     run = read_run(write_run([high_grad_line(10, 1)], [event(3, "high_grad")]))
-    assert (run.parameterization, run.seed, run.high_gradients) == ("unknown", None, 1)
+    assert (run.parameterization, run.seed, run.counts["high_grad"]) == ("unknown", None, 1)
     assert run.notes == ["the log has no hparam lines: parameterization and seed are unknown"]
 
 
 def test_original_test_loss_has_no_step(write_run):
     line = {"time": "t", "type": "test_loss", "elbo": 2.0, "filtered_elbo": 2.0}
     run = read_run(write_run([*hparam_lines({"seed": 0}), line], events=None))
-    assert run.final_nelbo == (2.0, "test") and run.last_step is None and run.skipped_updates is None
+    assert run.final_nelbo == (2.0, "test") and run.last_step is None and run.counts["skipped_updates"] is None
 
 
 def test_line_cut_off_at_the_end_is_left_out_and_said(write_run):

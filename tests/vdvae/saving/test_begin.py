@@ -133,7 +133,7 @@ def test_a_run_that_skips_for_ever_is_stopped_and_says_why(tmp_path):
     assert "the last 5 updates were all skipped. Events: high_grad 5" in str(end.value)
     assert "not below --skip_threshold 1e-09: try a --lr below 0.03" in str(end.value)
     assert (tmp_path / "run/stuck-model.th").is_file() and end.value.exit_code == 3
-    assert read_run(tmp_path / "run").skipped_updates == 5
+    assert read_run(tmp_path / "run").counts["skipped_updates"] == 5
 
 
 def test_a_streak_of_skips_is_counted_over_an_interruption(tmp_path, monkeypatch):
@@ -144,7 +144,7 @@ def test_a_streak_of_skips_is_counted_over_an_interruption(tmp_path, monkeypatch
             train(tmp_path, *flags)
     with pytest.raises(Stuck, match="the last 7 updates"):
         train(tmp_path, *flags, "--resume")
-    assert read_run(tmp_path / "run").skipped_updates == 7
+    assert read_run(tmp_path / "run").counts["skipped_updates"] == 7
 
 
 def test_an_applied_update_ends_a_streak_of_skips(tmp_path, monkeypatch):
@@ -155,7 +155,7 @@ def test_an_applied_update_ends_a_streak_of_skips(tmp_path, monkeypatch):
         return torch.tensor(len(calls) % 2 == 0)
 
     monkeypatch.setattr(TrainStep, "_must_skip", every_other)
-    assert read_run(train(tmp_path, "--max_consecutive_skips", 2)).skipped_updates == 6
+    assert read_run(train(tmp_path, "--max_consecutive_skips", 2)).counts["skipped_updates"] == 6
 
 
 def test_a_full_disk_is_reported_and_training_goes_on(undisturbed, tmp_path, monkeypatch, capsys):

@@ -34,7 +34,7 @@ def test_what_is_not_finite_is_skipped_counted_and_located(small_hparams, small_
     vae = VAE(hparams)
     step = TrainStep(vae, average_of(vae), make_optimizer(hparams, vae.parameters()), hparams, World())
     before = [parameter.detach().clone() for parameter in vae.parameters()]
-    hooks = FAULTS[fault](step, *small_batch)
+    hooks = FAULTS[fault](step, small_batch[0])
     result = step(*small_batch, 1e-3)
     for hook in hooks:
         hook.remove()
