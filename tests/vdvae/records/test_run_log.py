@@ -83,13 +83,13 @@ def test_lines_of_an_abandoned_attempt_do_not_count(write_run):
 
 def test_an_update_made_twice_at_the_step_of_a_line_is_said(write_run):
     run = read_run(write_run(own(high_grad_line(10, 1), high_grad_line(10, 1)), [event(4, "high_grad")]))
-    assert [window.step for window in run.windows] == [10] and run.skipped_updates == 1
+    assert [window.step for window in run.windows] == [10] and run.counts["skipped_updates"] == 1
     assert len(run.notes) == 1 and "from an earlier point at step 10" in run.notes[0]
 
 
 def test_an_event_of_the_last_lines_own_update_is_within_its_totals(write_run):
     run = read_run(write_run(own(high_grad_line(10, 1)), [event(10, "high_grad")]))
-    assert run.high_gradients == 1 and run.notes == []
+    assert run.counts["high_grad"] == 1 and run.notes == []
 
 
 def test_disagreement_between_totals_and_events_is_said(write_run):
