@@ -8,8 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from vdvae.step.acceleration import keep_compiled_code_apart
+
 ROOT = Path(__file__).resolve().parent.parent
 LAUNCHER_VARIABLES = ("PMI_", "PMIX_", "OMPI_", "TORCHELASTIC_", "RANK", "WORLD_SIZE", "LOCAL_")
+
+keep_compiled_code_apart()
 
 
 def _environment() -> dict[str, str]:

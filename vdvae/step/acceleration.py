@@ -1,11 +1,14 @@
 """What makes training faster or smaller and changes only rounding: precision, memory layout, compiled parts."""
 
+import getpass
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib.util import find_spec
+from pathlib import Path
 
 import torch
 
@@ -68,12 +71,23 @@ def compile_parts(vae: VAE) -> None:
 
     The first forward and backward pass compiles: about a minute for each shape of block on a CPU.
     """
+    keep_compiled_code_apart()
     torch._inductor.config.fallback_random = True  # the generator's own noise
     torch._dynamo.config.recompile_limit = SHAPES
     for block in (*vae.encoder.enc_blocks, *vae.decoder.dec_blocks):
         block.compile(fullgraph=True, dynamic=False)
     likelihood = vae.decoder.out_net
     likelihood.nll = torch.compile(likelihood.nll, fullgraph=True, dynamic=False)
+
+
+def keep_compiled_code_apart() -> None:
+    """Give each instruction set of the CPU a cache of compiled code of its own, unless TORCHINDUCTOR_CACHE_DIR is set.
+
+    PyTorch 2.13 keeps all in one folder. With ATEN_CPU_CAPABILITY=avx2 it takes code from there that was made for
+    AVX-512, of which only half of each vector is computed: the rest of the result is whatever lay in memory.
+    """
+    folder = Path(tempfile.gettempdir()) / f"torchinductor_{getpass.getuser()}_{torch.backends.cpu.get_cpu_capability()}"
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder))
 
 
 def _check_compiler(device: torch.device) -> None:
