@@ -152,7 +152,7 @@ def _softplus(beta: float) -> Reference:
         z = beta * p
         rise = 1 / (1 + _power(-z))
         product = torch.where(z > 40, z + _power(-z), _power(z).log1p())  # beta sigma
-        small = z < -40  # where beta sigma is exp z, but for less than 1e-17 of it
+        small = z < -40  # beta sigma is exp z there, to a relative 1e-17
         log_product = torch.where(small, z, product.log())
         log_slope = torch.where(small, beta, beta * rise / product)
         return Quantities(product / beta, log_product - math.log(beta), rise, log_slope)
