@@ -1,6 +1,7 @@
 """An experiment on MNIST that trains an ensemble by epochs: its options, its progress, and how it continues."""
 
 import argparse
+from abc import ABC, abstractmethod
 from pathlib import Path
 
 import torch
@@ -24,7 +25,7 @@ def add_mnist_options(parser: argparse.ArgumentParser, seeds: int, epochs: int, 
     add_shared_options(parser, seeds, out)
 
 
-class Study:
+class Study(ABC):
     """One training of an ensemble by epochs, which continues from the last saved state.
 
     A subclass makes `trainings`, which are at the same epoch, and says in `train_epoch` what an epoch is. It adds to `state`
@@ -48,9 +49,9 @@ class Study:
                 bar.set_postfix(NaN=int(sum((training.first_bad > 0).sum() for training in self.trainings)), refresh=False)
                 bar.update()
 
+    @abstractmethod
     def train_epoch(self) -> None:
         """Train for one epoch and extend the curves."""
-        raise NotImplementedError
 
     def state(self) -> dict:
         """Everything that the rest of the study depends on."""
