@@ -22,9 +22,9 @@ class Normal:
 
     `loc` is a floating-point tensor, or a number that counts for all elements. Results have the shape to which the
     tensors broadcast and the dtype that torch's type promotion gives: float32 in is float32 out. `kl` and `log_prob`
-    read log sigma alone: they give no NaN for finite log sigmas and a finite distance from the mean, whether sigma under-
-    or overflows or not. The methods raise ShapeError (a ValueError and a RuntimeError) that names the shapes which do not
-    broadcast, and TypeError that names an argument of the wrong kind.
+    read log sigma alone: they give no NaN for finite log sigmas and a finite distance from the mean. The methods raise
+    ShapeError (a ValueError and a RuntimeError) that names the shapes which do not broadcast, and TypeError that names
+    an argument of the wrong kind.
     """
 
     loc: Tensor
@@ -59,10 +59,11 @@ class Normal:
         eps is standard-normal noise that broadcasts against loc and sigma. Without it the noise is drawn once from
         torch's global generator, in the broadcast shape of loc and sigma and the dtype of loc.
         """
-        shape = broadcast_shape(loc=self.loc, sigma=self.scale.sigma)
         if eps is None:
+            shape = broadcast_shape(loc=self.loc, sigma=self.scale.sigma)
             eps = torch.randn_like(self.loc.expand(shape), memory_format=torch.contiguous_format)
-        broadcast_shape(loc=self.loc, sigma=self.scale.sigma, eps=eps)
+        else:
+            broadcast_shape(loc=self.loc, sigma=self.scale.sigma, eps=eps)
         return self.scale.sigma * eps + self.loc
 
     def sample(self, eps: Tensor | None = None) -> Tensor:
