@@ -60,8 +60,7 @@ class Normal:
         torch's global generator, in the broadcast shape of loc and sigma and the dtype of loc.
         """
         if eps is None:
-            shape = broadcast_shape(loc=self.loc, sigma=self.scale.sigma)
-            eps = torch.randn_like(self.loc.expand(shape), memory_format=torch.contiguous_format)
+            eps = torch.randn_like(self.mean, memory_format=torch.contiguous_format)
         else:
             broadcast_shape(loc=self.loc, sigma=self.scale.sigma, eps=eps)
         return self.scale.sigma * eps + self.loc
@@ -85,8 +84,8 @@ class Normal:
 
     def entropy(self) -> Tensor:
         """log sigma + (1 + log(2 pi))/2, in nats, of the broadcast shape."""
-        entropy = self.scale.log_sigma + 0.5 * (1 + math.log(2 * math.pi))
-        return entropy.expand(broadcast_shape(loc=self.loc, sigma=entropy))
+        shape = broadcast_shape(loc=self.loc, sigma=self.scale.log_sigma)
+        return self.scale.log_sigma.expand(shape) + 0.5 * (1 + math.log(2 * math.pi))
 
     @property
     def mean(self) -> Tensor:
