@@ -19,17 +19,42 @@ from vdvae.settings.hparams import Hparams
 _resolution = attrgetter("resolution")
 
 
-class Latent(NamedTuple):
-    """What one decoder block did with a batch, all `[B, zdim, res, res]` float32."""
+class LatentScales(NamedTuple):
+    """How a decoder block makes Normals of its raw outputs."""
 
-    posterior: Normal
-    prior: Normal
-    z: Tensor  # a draw from the posterior
-    kl: Tensor  # nats, elementwise
+    posterior: Parameterization
+    prior: Parameterization
+    residual: bool  # the posterior is given in units of the prior
+
+    def normals(self, posterior_out: Tensor, prior_out: Tensor) -> tuple[Normal, Normal]:
+        """Posterior and prior from their means and raw scales, `[B, 2 zdim, res, res]` each."""
+        prior = self.prior.normal(*prior_out.chunk(2, dim=1))
+        posterior = self.posterior.normal(*posterior_out.chunk(2, dim=1))
+        return ResidualNormal(posterior, prior) if self.residual else posterior, prior
+
+
+class Latent(NamedTuple):
+    """What one decoder block did with a batch, float32. Its Normals are made anew when asked for: that keeps memory small."""
+
+    scales: LatentScales
+    posterior_out: Tensor  # [B, 2 zdim, res, res], mean and raw scale
+    prior_out: Tensor  # [B, 2 zdim, res, res], mean and raw scale
+    z: Tensor  # [B, zdim, res, res], a draw from the posterior
+    kl: Tensor  # [B, zdim, res, res], nats, elementwise
+
+    @property
+    def posterior(self) -> Normal:
+        """The Normal that z was drawn from, `[B, zdim, res, res]`."""
+        return self.scales.normals(self.posterior_out, self.prior_out)[0]
+
+    @property
+    def prior(self) -> Normal:
+        """The Normal that the KL is taken from, `[B, zdim, res, res]`."""
+        return self.scales.normals(self.posterior_out, self.prior_out)[1]
 
     def detach(self) -> "Latent":
         """The same tensors, without their graph (nothing is copied)."""
-        return Latent(self.posterior.detach(), self.prior.detach(), self.z.detach(), self.kl.detach())
+        return Latent(self.scales, *(tensor.detach() for tensor in self[1:]))
 
 
 class DecoderBlock(nn.Module):
@@ -39,9 +64,7 @@ class DecoderBlock(nn.Module):
         super().__init__()
         self.resolution, self.mixin = spec
         self.width, self.zdim = hparams.widths[self.resolution], hparams.zdim
-        self.posterior_scale: Parameterization = hparams.posterior_scale
-        self.prior_scale: Parameterization = hparams.prior_scale
-        self.residual_posterior = hparams.posterior == "residual"
+        self.scales = LatentScales(hparams.posterior_scale, hparams.prior_scale, hparams.posterior == "residual")
         middle = int(self.width * hparams.bottleneck_multiple)
         self.enc = Block(2 * self.width, middle, 2 * self.zdim, self.resolution)
         self.prior = Block(self.width, middle, 2 * self.zdim + self.width, self.resolution)
@@ -59,24 +82,23 @@ class DecoderBlock(nn.Module):
         """
         activated = gelu(x)
         of_state = F.conv2d(activated, self.enc.c1.weight[:, : self.width], self.enc.c1.bias)
-        posterior = self.posterior_scale.normal(*_loc_and_raw(self.enc.after_c1(of_state + bottom_up)))
-        prior, residual = self._prior(activated)
-        if self.residual_posterior:
-            posterior = ResidualNormal(posterior, prior)
+        posterior_out = _float32(self.enc.after_c1(of_state + bottom_up))
+        prior_out, residual = self._prior(activated)
+        posterior, prior = self.scales.normals(posterior_out, prior_out)
         z = posterior.rsample()
-        latent = Latent(posterior, prior, z, posterior.kl(prior))
+        latent = Latent(self.scales, posterior_out, prior_out, z, posterior.kl(prior))
         return self._update(x + residual, z), latent
 
     def generate(self, x: Tensor, z: Tensor | None, temperature: float) -> Tensor:
         """New state from `z` `[B, zdim, res, res]`; None draws it from the prior with sigma times `temperature`."""
-        prior, residual = self._prior(gelu(x))
+        prior_out, residual = self._prior(gelu(x))
         if z is None:
-            z = prior.tempered(temperature).rsample()
+            z = self.scales.prior.normal(*prior_out.chunk(2, dim=1)).tempered(temperature).rsample()
         return self._update(x + residual, z)
 
-    def _prior(self, activated: Tensor) -> tuple[Normal, Tensor]:
+    def _prior(self, activated: Tensor) -> tuple[Tensor, Tensor]:
         out = self.prior.after_c1(self.prior.c1(activated))
-        return self.prior_scale.normal(*_loc_and_raw(out[:, : 2 * self.zdim])), out[:, 2 * self.zdim :]
+        return _float32(out[:, : 2 * self.zdim]), out[:, 2 * self.zdim :]
 
     def _update(self, x: Tensor, z: Tensor) -> Tensor:
         return self.resnet(x + self.z_proj(z.to(x.dtype)))
@@ -144,9 +166,9 @@ class Decoder(nn.Module):
         return states[self.image_size] * self.gain + self.bias
 
 
-def _loc_and_raw(out: Tensor) -> tuple[Tensor, Tensor]:
-    """The halves of `[B, 2 zdim, res, res]` in float32, contiguous, so that a compiled KL gets the same layout each time."""
-    return out.to(torch.float32, memory_format=torch.contiguous_format).chunk(2, dim=1)
+def _float32(out: Tensor) -> Tensor:
+    """`[B, 2 zdim, res, res]` in float32, contiguous, so that a compiled KL gets the same layout each time."""
+    return out.to(torch.float32, memory_format=torch.contiguous_format)
 
 
 def _memory_format(x: Tensor) -> torch.memory_format:

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from stable_params import Normal, Scale
+from stable_params import Exp
 from vdvae.data.images import ArrayImages
 from vdvae.data.preprocess import Preprocess
 from vdvae.data.splits import load_splits
-from vdvae.model.decoder import Latent
+from vdvae.model.decoder import Latent, LatentScales
 from vdvae.model.vae import VAE
 from vdvae.ranks.distributed import World
 from vdvae.ranks.randomness import own_noise
@@ -23,8 +23,13 @@ from vdvae.training.importance import importance_weighted, log_mean_weight, log_
 DIMENSIONS = 3  # of x, so that a mix-up of nats and nats per dimension shows
 
 
-def normal(loc: torch.Tensor, sigma: float) -> Normal:
-    return Normal(loc, Scale(torch.full_like(loc, sigma), torch.full_like(loc, math.log(sigma))))
+def drawn(loc: torch.Tensor, sigma: float, prior_loc: torch.Tensor, prior_sigma: float) -> Latent:
+    """A latent with a draw from N(loc, sigma^2)."""
+    posterior_out, prior_out = (torch.cat((mean, torch.full_like(mean, math.log(scale))), dim=1)
+                                for mean, scale in ((loc, sigma), (prior_loc, prior_sigma)))
+    scales = LatentScales(Exp(), Exp(), residual=False)
+    posterior, prior = scales.normals(posterior_out, prior_out)
+    return Latent(scales, posterior_out, prior_out, posterior.rsample(), posterior.kl(prior))
 
 
 def gaussian_weights(draws: int, spread: float) -> torch.Tensor:
@@ -34,13 +39,11 @@ def gaussian_weights(draws: int, spread: float) -> torch.Tensor:
     """
     x = torch.tensor(1.5)
     gain1, gain2 = 1 / 1.61, 0.25 / 0.61
-    q1 = normal(torch.full((draws, 1, 1, 1), gain1 * x), spread * math.sqrt(1 - gain1))
-    z1 = q1.rsample()
-    q2 = normal(z1 + gain2 * (x - z1), spread * math.sqrt(0.25 * (1 - gain2)))
-    z2 = q2.rsample()
-    latents = [Latent(q1, normal(torch.zeros_like(z1), 1.0), z1, q1.kl(q1)), Latent(q2, normal(z1, 0.5), z2, q2.kl(q2))]
-    distortion = -normal(z2, 0.6).log_prob(x).flatten() / DIMENSIONS
-    return log_weights(distortion, latents, DIMENSIONS)
+    z1_mean = torch.full((draws, 1, 1, 1), gain1 * x)
+    first = drawn(z1_mean, spread * math.sqrt(1 - gain1), torch.zeros_like(z1_mean), 1.0)
+    second = drawn(first.z + gain2 * (x - first.z), spread * math.sqrt(0.25 * (1 - gain2)), first.z, 0.5)
+    likelihood = Exp().normal(second.z, torch.full_like(second.z, math.log(0.6)))
+    return log_weights(-likelihood.log_prob(x).flatten() / DIMENSIONS, [first, second], DIMENSIONS)
 
 
 TRUTH = -0.5 * 1.5**2 / 1.61 - 0.5 * math.log(2 * math.pi * 1.61)
