@@ -130,7 +130,7 @@ def test_the_effect_of_each_setting_is_what_the_code_does_with_it(small_hparams)
         models.append(VAE(each))
     assert str(models[0]) == str(models[1]) and models[0].state_dict().keys() == models[1].state_dict().keys()
     assert all(torch.equal(a, b) for a, b in zip(models[0].parameters(), models[1].parameters()))
-    assert models[0].decoder.dec_blocks[0].prior_scale == models[1].decoder.dec_blocks[0].prior_scale == ExpLin()
+    assert models[0].decoder.dec_blocks[0].scales == models[1].decoder.dec_blocks[0].scales == (ExpLin(), ExpLin(), True)
 
 
 def test_each_setting_has_one_effect():

@@ -47,21 +47,17 @@ PROGRAM = """
 import torch
 from vdvae.step.acceleration import keep_compiled_code_apart
 keep_compiled_code_apart()
-x = torch.linspace(-1, 1, 999)
-print(torch.equal(torch.compile(torch.relu)(x), x.relu()), torch._inductor.runtime.cache_dir_utils.cache_dir())
+print(torch._inductor.runtime.cache_dir_utils.cache_dir())
 """
 
 
 @pytest.mark.skipif(torch.backends.cpu.get_cpu_capability() not in ("AVX2", "AVX512"), reason="needs two instruction sets")
 def test_code_compiled_for_one_instruction_set_is_not_taken_for_another(monkeypatch, run_python, tmp_path):
+    """PyTorch looks for compiled code in one folder; code of two instruction sets must not meet there."""
     monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR")
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
     (tmp_path / "program.py").write_text(PROGRAM)
     folders = set()
     for capability in ("default", "avx2"):
         monkeypatch.setenv("ATEN_CPU_CAPABILITY", capability)
-        done = run_python(tmp_path / "program.py")
-        right, folder = done.stdout.split()
-        assert right == "True", done.stderr
-        folders.add(folder)
-    assert len(folders) == 2
+        folders.add(run_python(tmp_path / "program.py").stdout.strip())
+    assert len(folders) == 2 and "" not in folders
