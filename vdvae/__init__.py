@@ -6,8 +6,10 @@ _HOMES = {
     "VAE": "vdvae.model.vae",
     "Elbo": "vdvae.model.vae",
     "Latent": "vdvae.model.decoder",
+    "Preprocess": "vdvae.data.preprocess",
     "Hparams": "vdvae.settings.hparams",
     "load_hparams": "vdvae.settings.hparams",
+    "load": "vdvae.saving.loaded_run",
     "load_splits": "vdvae.data.splits",
 }
 

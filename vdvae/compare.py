@@ -1,6 +1,9 @@
 """`python -m vdvae.compare`: the command whose code is vdvae/tools/compare.py."""
 
+import signal
+
 from vdvae.tools.compare import main
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `compare RUNS | head` ends in silence
     raise SystemExit(main())

@@ -1,6 +1,9 @@
 """`python -m vdvae.inspect`: the command whose code is vdvae/tools/inspect.py."""
 
+import signal
+
 from vdvae.tools.inspect import main
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `inspect RUN | head` ends in silence
     raise SystemExit(main())

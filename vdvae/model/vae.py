@@ -40,12 +40,15 @@ class VAE(nn.Module):
         """Score a batch: `input` `[B, 3, H, W]` standardised, `target` `[B, H, W, 3]` in [-1, 1].
 
         Draws one standard normal tensor per decoder block, in block order, from the global generator. Distributions and
-        likelihood are float32 whatever the convolutions run in.
+        likelihood are float32 whatever the convolutions run in. Raises ValueError for tensors of another shape, and on a
+        CPU for a target outside [-1, 1]; a GPU would have to be waited for.
         """
+        self._check_input(input)
         return self.score(self.encoder(input), target)
 
     def score(self, activations: dict[int, Tensor], target: Tensor) -> Elbo:
         """Score targets as `forward` does, from the encoder's activations: fresh latents need no second encoding."""
+        self._check_target(target)
         state, latents = self.decoder(activations)
         distortion = self.decoder.out_net.nll(state, target)
         kl_per_block = torch.stack([latent.kl.sum(dim=(1, 2, 3)) for latent in latents])
@@ -60,7 +63,8 @@ class VAE(nn.Module):
 
     @torch.no_grad()
     def encode(self, input: Tensor) -> list[Latent]:
-        """Each block's latent for images `[B, 3, H, W]`, drawn from the posterior."""
+        """Each block's latent for images `[B, 3, H, W]`, drawn from the posterior; ValueError for another shape."""
+        self._check_input(input)
         return self.decoder(self.encoder(input))[1]
 
     def decode(self, latents: Sequence[Tensor | Latent], temperature: float = 1.0) -> Tensor:
@@ -75,8 +79,25 @@ class VAE(nn.Module):
 
     @torch.no_grad()
     def sample(self, n: int, temperature: float = 1.0, latents: Sequence[Tensor] = ()) -> Tensor:
-        """`n` images, uint8 `[n, H, W, 3]`; `latents` gives z of the first blocks, the rest is drawn from the priors."""
+        """`n` images, uint8 `[n, H, W, 3]`; `latents` gives z of the first blocks, the rest is drawn from the priors.
+
+        Raises ValueError for n below 1.
+        """
+        if n < 1:
+            raise ValueError(f"n is {n}, it must be at least 1")
         return self.decoder.out_net.sample(self.decoder.generate(n, temperature, latents))
+
+    def _check_input(self, input: Tensor) -> None:
+        size = self.decoder.image_size
+        if tuple(input.shape[1:]) != (3, size, size):
+            raise ValueError(f"input is {list(input.shape)}, it must be [B, 3, {size}, {size}]")
+
+    def _check_target(self, target: Tensor) -> None:
+        size = self.decoder.image_size
+        if tuple(target.shape[1:]) != (size, size, 3):
+            raise ValueError(f"target is {list(target.shape)}, it must be [B, {size}, {size}, 3]")
+        if target.device.type == "cpu" and bool((target.abs() > 1).any()):
+            raise ValueError(f"target lies in [{target.min():g}, {target.max():g}], it must lie in [-1, 1]")
 
 
 def _check_latents(latents: Sequence[Tensor], shapes: Sequence[tuple[int, int, int]]) -> None:

@@ -58,9 +58,9 @@ class World:
         """Every rank's `values` `[K]` as `[size, K]`, on all ranks, without waiting for the device."""
         if self.size == 1:
             return values[None]
-        gathered = values.new_empty(self.size * values.numel())
-        dist.all_gather_into_tensor(gathered, values)
-        return gathered.view(self.size, -1)
+        gathered = values.new_empty(self.size, values.numel())
+        dist.all_gather(list(gathered), values)
+        return gathered
 
     def sum(self, values: Tensor) -> Tensor:
         """Sum of every rank's `values`, on all ranks."""

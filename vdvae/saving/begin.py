@@ -15,7 +15,7 @@ from vdvae.records.tensorboard import TensorBoard, check_tensorboard
 from vdvae.saving.run_state import Position, load_state_folder, saved_states
 from vdvae.saving.training_state import TrainingState, new_state, new_vae
 from vdvae.settings.hparams import Hparams, HparamsError
-from vdvae.settings.table import Effect, settings_that_change
+from vdvae.settings.table import CHANGEABLE, Effect, settings_that_change
 from vdvae.step.acceleration import acceleration_line
 
 LOGS = (LOG_FILE, TEXT_FILE, EVENTS_FILE)
@@ -34,6 +34,8 @@ def begin_or_resume(hparams: Hparams, world: World) -> tuple[TrainingState, RunL
     log = _open_log(hparams, world, state.iteration)
     if position is None:
         log_start(hparams, state.vae, world, log)
+    else:
+        _log_changes(position, hparams, log)
     for message in (*messages, acceleration_line(hparams)):
         log(message)
     return state, log
@@ -87,15 +89,30 @@ def _check_start(hparams: Hparams, world: World) -> None:
 
 
 def _check_same_run(position: Position, hparams: Hparams, world: World) -> None:
-    """Raise HparamsError if the saved run had other settings in MUST_STAY, or another number of ranks."""
-    defaults = {name: getattr(Hparams, name) for name in MUST_STAY}
-    saved = {name: position.hparams.get(name, defaults[name]) for name in MUST_STAY}
-    differing = [f"{name} was {value!r}, is {getattr(hparams, name)!r}" for name, value in saved.items()
-                 if value != getattr(hparams, name)]
+    """Raise HparamsError if a setting in MUST_STAY differs that --change does not name, or the number of ranks."""
+    saved = {name: position.hparams.get(name, getattr(Hparams, name)) for name in MUST_STAY}
+    new = {name: getattr(hparams, name) for name in MUST_STAY if name not in hparams.changes}
+    differing = {name: value for name, value in new.items() if value != saved[name]}
     if differing:
-        raise HparamsError("--resume goes on with the same run, but " + "; ".join(differing))
+        words = "; ".join(f"{name} was {saved[name]!r}, is {value!r}" for name, value in differing.items())
+        raise HparamsError(f"--resume goes on with the same run, but {words}: give the old value, or {_way_to(differing)}")
     if position.ranks != world.size:
         raise HparamsError(f"--resume goes on with the same ranks: there were {position.ranks}, now {world.size}")
+
+
+def _way_to(differing: dict) -> str:
+    """How a user gets these values into training."""
+    if set(differing) <= set(CHANGEABLE):
+        return f"change the run with --change {','.join(f'{name}={value}' for name, value in differing.items())}"
+    return "begin a new run from its weights with --restore_path and --restore_ema_path"
+
+
+def _log_changes(position: Position, hparams: Hparams, log: RunLogger) -> None:
+    """A line for people and a line for the readers of logs on each setting to which --change gives a new value."""
+    for name, value in hparams.changes.items():
+        if value != position.hparams[name]:
+            log(f"changed at step {position.iteration}: {name} was {position.hparams[name]!r}, is {value!r}")
+            log(type="hparam", key=name, value=value)
 
 
 def _open_log(hparams: Hparams, world: World, first_step: int) -> RunLogger:

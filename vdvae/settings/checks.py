@@ -66,6 +66,10 @@ def _check_ranges(hparams: Settings) -> None:
 
 
 def _check_starts(hparams: Settings) -> None:
+    if not hparams.desc.strip("./"):
+        raise HparamsError(f"desc is {hparams.desc!r}, it must name the run's folder inside save_dir")
+    if hparams.change and not hparams.resume:
+        raise HparamsError(f"--change {hparams.change} is for a saved run: add --resume, or give each setting as a flag")
     restored = [name for name in vars(hparams) if name.startswith("restore_") and getattr(hparams, name)]
     if hparams.resume and (restored or hparams.test_eval):
         raise HparamsError(f"--resume restores everything: leave out --{(restored or ['test_eval'])[0]}")

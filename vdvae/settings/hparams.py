@@ -2,7 +2,7 @@
 
 import argparse
 import tomllib
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from types import UnionType
 from typing import get_args
@@ -12,9 +12,11 @@ from vdvae.data.spec import DATASETS, DatasetSpec
 from vdvae.settings.architecture_checks import check_architecture
 from vdvae.settings.block_strings import Widths
 from vdvae.settings.checks import HparamsError, check_minimum, check_settings, nearest
-from vdvae.settings.table import Settings
+from vdvae.settings.table import CHANGEABLE, GROUPS, Settings
 
-HPS_FOLDER = Path(__file__).resolve().parents[2] / "hps"
+_PACKAGE = Path(__file__).resolve().parents[1]
+# pyproject.toml puts the sets into the package that it builds; in a clone they lie beside the package.
+HPS_FOLDER = _PACKAGE / "hps" if (_PACKAGE / "hps").is_dir() else _PACKAGE.parent / "hps"
 
 
 @dataclass(frozen=True)
@@ -61,19 +63,25 @@ class Hparams(Settings):
             return Constant(1.0)
         return parse_parameterization(self.prior_sigma_param or self.sigma_param)
 
+    @property
+    def changes(self) -> dict[str, float]:
+        """The settings that --change names, with their new values; raises HparamsError for one that cannot change."""
+        return dict(map(_change, filter(None, self.change.split(","))))
+
 
 def load_hparams(argv: list[str]) -> Hparams:
     """Read a command line such as `["--hps", "cifar10", "--sigma_param", "explin"]`.
 
-    Defaults, then the sets of --hps from left to right, then the flags. Raises HparamsError (a ValueError) for an
-    unknown flag, set or key, a value of the wrong type or out of range, and block strings that do not fit together.
+    Defaults, then the sets of --hps from left to right, then the flags, then --change. Raises HparamsError (a ValueError)
+    for an unknown flag, set or key, a value of the wrong type or out of range, and block strings that do not fit together.
     """
-    flags = vars(_parser().parse_args(argv))
+    flags = vars(_parser().parse_args([_as_switch(argument) for argument in argv]))
     values = {}
     for name in filter(None, (part.strip() for part in flags.get("hps", "").split(","))):
         values.update(read_set(name))
     try:
-        return Hparams(**{**values, **flags})
+        hparams = Hparams(**{**values, **flags})
+        return replace(hparams, **hparams.changes)
     except HparamsError:
         raise
     except ValueError as error:
@@ -81,7 +89,7 @@ def load_hparams(argv: list[str]) -> Hparams:
 
 
 def available_sets() -> list[str]:
-    """Names of the sets in hps/."""
+    """Names of the sets that come with the package."""
     return sorted(path.stem for path in HPS_FOLDER.glob("*.toml"))
 
 
@@ -110,6 +118,26 @@ def _typed(key: str, value, path: Path):
     return value
 
 
+def _change(item: str) -> tuple[str, float]:
+    """`lr=1e-4` as a name and a number."""
+    name, _, value = item.partition("=")
+    if name not in CHANGEABLE:
+        raise HparamsError(f"--change {item}: {name!r} cannot change in a saved run{nearest(name, CHANGEABLE)}; "
+                           f"allowed: {', '.join(CHANGEABLE)}")
+    try:
+        return name, float(value)
+    except ValueError:
+        raise HparamsError(f"--change {item}: {value!r} is no number; write {name}=NUMBER") from None
+
+
+def _as_switch(argument: str) -> str:
+    """`--prior_const1=true` as `--prior_const1`, `--prior_const1=false` as `--no-prior_const1`; others stay."""
+    flag, _, value = argument.partition("=")
+    if flag not in {f"--{item.name}" for item in fields(Hparams) if _kind(item.type) is bool}:
+        return argument
+    return {"true": flag, "false": flag.replace("--", "--no-", 1)}.get(value.lower(), argument)
+
+
 def _kind(annotation) -> type:
     """The type of a setting's values, without the None that some may take."""
     if isinstance(annotation, UnionType):
@@ -134,13 +162,15 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="train.py", description="Train a VDVAE, or score one with --test_eval.",
                      argument_default=argparse.SUPPRESS, allow_abbrev=False)
+    group = parser
     for item in fields(Hparams):
+        group = parser.add_argument_group(GROUPS[item.name]) if item.name in GROUPS else group
         names = ["--hps", "--hparam_sets"] if item.name == "hps" else [f"--{item.name}"]
         meaning = f"{item.metadata['meaning']} (default: {item.default})".replace("%", "%%")
         if item.name == "resume":
-            parser.add_argument("--resume", nargs="?", const="must", metavar="X", help=meaning)
+            group.add_argument("--resume", nargs="?", const="must", metavar="X", help=meaning)
         elif _kind(item.type) is bool:
-            parser.add_argument(*names, action=argparse.BooleanOptionalAction, help=meaning)
+            group.add_argument(*names, action=argparse.BooleanOptionalAction, help=meaning)
         else:
-            parser.add_argument(*names, dest=item.name, type=_kind(item.type), metavar="X", help=meaning)
+            group.add_argument(*names, dest=item.name, type=_kind(item.type), metavar="X", help=meaning)
     return parser

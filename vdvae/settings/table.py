@@ -19,6 +19,17 @@ class Effect(Enum):
 
 
 MODEL, DATA, TRAINING, LENGTH, ROUNDING, START, NOTHING = Effect
+GROUPS = {  # of --help, by the first setting of each
+    "sigma_param": "The latents' scales",
+    "enc_blocks": "The model",
+    "dataset": "The data",
+    "n_batch": "Training",
+    "precision": "Speed and memory",
+    "desc": "Logs, evaluation, files",
+    "restore_path": "What to start from",
+}
+# What --change sets in a saved run: numbers that each update takes as they are.
+CHANGEABLE = ("lr", "warmup_iters", "wd", "adam_beta1", "adam_beta2", "ema_rate", "grad_clip", "skip_threshold")
 SHEET_TEMPERATURES = (1.0, 0.9, 0.8, 0.7)  # of the rows of free samples on a sample sheet, from the top
 
 
@@ -31,13 +42,12 @@ def setting(default, meaning: str, effect: Effect, minimum: float | None = None)
 class Settings:
     """Every setting of a run; the flags of the command line have the same names."""
 
-    # The latents' scales
     sigma_param: str = setting("vanilla", "scale of all latents: vanilla, exp, explin, upbounded1, bounded0.1_1, ...", MODEL)
     posterior_sigma_param: str | None = setting(None, "scale of the posteriors alone; none: sigma_param", MODEL)
     prior_sigma_param: str | None = setting(None, "scale of the priors alone; none: sigma_param", MODEL)
     prior_const1: bool = setting(False, "fix the scale of every prior to 1", MODEL)
     posterior: str = setting("absolute", "absolute, or residual: posteriors in units of their priors, as in NVAE", MODEL)
-    # The model
+
     enc_blocks: str | None = setting(None, "encoder blocks, for example 32x11,32d2,16x6; needed", MODEL)
     dec_blocks: str | None = setting(None, "decoder blocks, for example 1x1,4m1,4x2; needed", MODEL)
     width: int = setting(512, "channels of the features", MODEL, 1)
@@ -46,13 +56,13 @@ class Settings:
     bottleneck_multiple: float = setting(0.25, "middle channels of a block as a share of its width", MODEL, 0)
     no_bias_above: int = setting(64, "largest decoder resolution with a learned initial state", MODEL, 0)
     num_mixtures: int = setting(10, "logistics in the mixture of each pixel", MODEL, 1)
-    # The data
+
     dataset: str = setting("cifar10", f"one of {', '.join(DATASETS)}", DATA)
     data_root: str = setting("./", "folder that holds the data set", NOTHING)
     image_size: int | None = setting(None, "height and width of the images; none: the data set's", DATA, 1)
     num_workers: int | None = setting(
         None, "loader processes of each rank; none: 2 for image files, and on a GPU for arrays above 2 GB", NOTHING, 0)
-    # Training
+
     n_batch: int = setting(32, "images per rank and update", TRAINING, 1)
     lr: float = setting(1.5e-4, "learning rate after the warm-up", TRAINING, 0)
     warmup_iters: float = setting(0, "updates over which the learning rate rises linearly from 0", TRAINING, 0)
@@ -70,7 +80,7 @@ class Settings:
     num_iters: int | None = setting(None, "stop after this many updates, skipped ones included; none: no limit", LENGTH, 0)
     seed: int = setting(0, "seed of weights, noise and data order", TRAINING, 0)
     device: str | None = setting(None, "cpu or cuda; none: cuda where there is one", ROUNDING)
-    # Speed and memory
+
     precision: str | None = setting(
         None, "convolutions in fp32, tf32 or bf16; none: bf16 where the device has it, else fp32", ROUNDING)
     compile: bool = setting(False, "compile the blocks with torch.compile, once for each shape", ROUNDING)
@@ -80,7 +90,7 @@ class Settings:
     accumulate_steps: int = setting(1, "parts that a batch of n_batch is worked through in: less memory", ROUNDING, 1)
     compress_gradients: bool = setting(False, "send gradients between ranks in bf16", ROUNDING)
     plain: bool = setting(False, "all that makes training faster off, float32 throughout: what to compare with", ROUNDING)
-    # Logs, evaluation, files
+
     desc: str = setting("test", "name of the run: its folder inside save_dir", NOTHING)
     save_dir: str = setting("./saved_models", "folder of all runs", NOTHING)
     iters_per_print: int = setting(1000, "updates between train lines of the log", NOTHING, 1)
@@ -93,11 +103,12 @@ class Settings:
     num_temperatures_visualize: int = setting(3, "rows of free samples on a sample sheet, 4 at most", NOTHING, 0)
     tensorboard: bool = setting(False, "write figures and sample sheets for TensorBoard, too, into the run's folder", NOTHING)
     port: int = setting(0, "port on which rank 0 meets the others under mpiexec; 0: a free one", NOTHING, 0)
-    # What to start from
+
     restore_path: str | None = setting(None, "weights (…-model.th)", START)
     restore_ema_path: str | None = setting(None, "averaged weights (…-model-ema.th); none: those of restore_path", START)
     restore_optimizer_path: str | None = setting(None, "optimizer state (…-opt.th)", START)
     resume: str | None = setting(None, "must: go on with the run in save_dir/desc; auto: or begin it; alone: must", START)
+    change: str = setting("", "with resume: new values in the saved run, such as lr=1e-4,wd=0.01", NOTHING)
     restore_log_path: str | None = setting(None, "log (…-log.jsonl): step, epoch and counters go on from it", START)
     test_at_end: bool = setting(False, "score the averaged weights on the test images when training ends", NOTHING)
     test_eval: bool = setting(False, "print the loss on the test images and stop", NOTHING)

@@ -1,20 +1,17 @@
 """What updates did: read one update late, counted, shown, and written to log.jsonl and events.jsonl."""
 
-import math
 import time
 from dataclasses import asdict
-
-from tqdm import tqdm
 
 from vdvae.ranks.distributed import World
 from vdvae.records.log import RunLogger
 from vdvae.records.step_report import StepReport
-from vdvae.records.train_window import LN2, Counters
 from vdvae.saving.training_state import TrainingState
 from vdvae.settings.hparams import Hparams
 from vdvae.step.locate import locate
 from vdvae.step.step_result import PendingReport
 from vdvae.training.endings import SkipStreak
+from vdvae.training.progress import progress_bar, show_progress
 
 EARLY_REPORTS = frozenset([1] + [2**k for k in range(3, 14)])  # updates since the start that are logged whatever the interval
 
@@ -31,8 +28,7 @@ class Digest:
         self.names = [name for name, _ in state.vae.named_parameters()]
         self.pending: PendingReport | None = None
         self.streak, self.asked_to_stop = SkipStreak(), False
-        self.bar = tqdm(total=total, initial=state.iteration, disable=not world.is_main, unit="step", dynamic_ncols=True,
-                        mininterval=1.0)
+        self.bar = progress_bar(total, state.iteration, shown=world.is_main)
         self.restart_clock()
 
     def take(self, pending: PendingReport | None, waited: float = 0.0) -> None:
@@ -86,12 +82,3 @@ class Digest:
                 self.streak.add(reason, report.grad_norm, origin)
                 self.log.event(step=report.iteration, epoch=report.epoch, rank=rank, reason=reason, skipped=report.skipped,
                                grad_norm=report.grad_norm, **report.losses[rank], **origin)
-
-
-def show_progress(bar: tqdm, report: StepReport, counters: Counters) -> None:
-    """Advance the bar by one update, with its loss in nats and bits per dimension and the run's skips and NaNs."""
-    loss = report.mean("elbo")
-    bits = f"{loss / LN2:.3f}" if math.isfinite(loss) else "nan"
-    bar.set_postfix_str(f"loss {loss:.3f}, {bits} bits/dim, skipped {counters.skipped_updates}, NaN {counters.nan_updates}",
-                        refresh=False)
-    bar.update()

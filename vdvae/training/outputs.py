@@ -53,17 +53,17 @@ class Outputs:
                 self.log.sheet(path, self.state.iteration)
 
     def save(self, name: str) -> None:
-        """Write the original's four files under `name`; with the name latest also the full state."""
+        """Write the original's four files under `name`; with the name latest also the full state, before them."""
         self.not_saved = ""
+        self.log(f"checkpoint at step {self.state.iteration}: {self.folder / name}-*")
+        if name == "latest":
+            self._save_state()
         if self.world.is_main:
-            self.log(f"checkpoint at step {self.state.iteration}: {self.folder / name}-*")
             with self._surviving_full_disk("checkpoint"):
                 save_checkpoint(self.folder / name, self.state.vae, self.state.average, self.state.optimizer)
         self.world.barrier()
-        if name == "latest":
-            self.save_state()
 
-    def save_state(self) -> None:
+    def _save_state(self) -> None:
         """Write the full state, from which --resume goes on."""
         noises = self.world.gather_objects(noise_state(self.world))
         if self.world.is_main:

@@ -75,7 +75,7 @@ class Trainer:
     def _end_early(self) -> None:
         if self.digest.asked_to_stop:
             self.digest.take(None)
-            self.outputs.save_state()
+            self.outputs.save("latest")
             self.digest.close()
             raise Stopped(f"stopped by a signal at step {self.state.iteration}: --resume goes on" + self.outputs.not_saved)
         limit = self.hparams.max_consecutive_skips

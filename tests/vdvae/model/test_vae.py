@@ -54,3 +54,16 @@ def test_inputs_are_not_changed(small_hparams, small_batch):
 def test_samples_are_images(small_hparams, n):
     images = VAE(small_hparams()).sample(n, temperature=0.7)
     assert images.shape == (n, 8, 8, 3) and images.dtype == torch.uint8
+
+
+def test_what_does_not_fit_the_model_is_named(small_hparams, small_batch):
+    vae, (input, target) = VAE(small_hparams()), small_batch
+    for call, words in (
+        (lambda: vae(input[:, :, :4], target), r"input is \[4, 3, 4, 8\], it must be \[B, 3, 8, 8\]"),
+        (lambda: vae.encode(input[0]), r"input is \[3, 8, 8\]"),
+        (lambda: vae(input, input), r"target is \[4, 3, 8, 8\], it must be \[B, 8, 8, 3\]"),
+        (lambda: vae(input, target * 255), r"target lies in \[-25\d.*, 25\d.*\], it must lie in \[-1, 1\]"),
+        (lambda: vae.sample(-1), "n is -1, it must be at least 1"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            call()

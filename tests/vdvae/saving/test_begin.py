@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+import vdvae
 from tests.vdvae.runs import FLAGS, assert_same, crashing, lines, stopping, tensors, train
 from vdvae.ranks.distributed import StartError
 from vdvae.records.run_log import read_run
@@ -33,6 +34,7 @@ def test_a_stopped_run_goes_on_to_the_bit(undisturbed, tmp_path, monkeypatch, af
         stopping(patch, after)
         with pytest.raises(Stopped, match=f"at step {step}: --resume goes on"):
             train(tmp_path)
+    assert vdvae.load(tmp_path / "run").hparams.lr == 0.03  # stopped before its first save, it can be drawn from
     assert_same(train(tmp_path, "--resume"), undisturbed)
     assert not list(tmp_path.glob("run/abandoned-*"))
 
@@ -108,7 +110,8 @@ def test_what_cannot_be_resumed_is_refused_before_anything_is_touched(undisturbe
     with pytest.raises(StartError, match="holds no checkpoint"):
         train(tmp_path, "--resume")
     assert not list(tmp_path.iterdir())
-    for flags, words in ((["--lr", "0.5"], "lr was 0.03, is 0.5"), (["--sigma_param", "exp"], "sigma_param was 'explin'")):
+    for flags, words in ((["--lr", "0.5"], "lr was 0.03, is 0.5: .* change the run with --change lr=0.5"),
+                         (["--sigma_param", "exp"], "sigma_param was 'explin', is 'exp': .* begin a new run .*--restore_path")):
         with pytest.raises(StartError, match=words):
             train(undisturbed.parent, "--resume", *flags)
     with pytest.raises(HparamsError, match="resume is 'maybe'"):
@@ -125,6 +128,28 @@ def test_a_finished_run_goes_on_with_more_updates(tmp_path, undisturbed):
     ours, theirs = tensors(longer), tensors(undisturbed)
     assert all(torch.equal(torch.as_tensor(ours[name]), torch.as_tensor(theirs[name])) for name in theirs)
     assert len(saved_states(longer)) == 2
+
+
+def test_changed_settings_hold_from_then_on_and_are_logged(tmp_path, monkeypatch):
+    stopping(monkeypatch, 7)
+    with pytest.raises(Stopped, match="at step 9"):
+        train(tmp_path)
+    folder = tmp_path / "run"
+    stopping(monkeypatch, 0)
+    with pytest.raises(Stopped, match="at step 10"):
+        train(tmp_path, "--resume", "--change", "lr=0.002,wd=0.5")
+    monkeypatch.undo()
+    with pytest.raises(StartError, match="lr was 0.002, is 0.03"):  # the old command line
+        train(tmp_path, "--resume")
+    train(tmp_path, "--resume", "--change", "lr=0.002,wd=0.5")
+    rates = {line["step"]: line["lr"] for line in lines(folder, "log.jsonl") if line.get("type") == "train_loss"}
+    assert rates[8] == pytest.approx(0.024) and rates[11] == 0.002
+    log = (folder / "log.txt").read_text()
+    assert log.count("changed at step 9: lr was 0.03, is 0.002") == log.count("wd was 0.0, is 0.5") == 1
+    assert log.count("changed at") == 2  # the third start gave the run its own values
+    group = torch.load(folder / "latest-opt.th", weights_only=True)["param_groups"][0]
+    assert (group["lr"], group["weight_decay"]) == (0.002, 0.5)
+    assert (read_run(folder).hparams["lr"], read_run(folder).hparams["wd"]) == (0.002, 0.5)
 
 
 def test_a_run_that_skips_for_ever_is_stopped_and_says_why(tmp_path):

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from dataclasses import fields
 from pathlib import Path
 
@@ -54,6 +55,21 @@ def test_flags_win_over_sets_and_later_sets_over_earlier(tmp_path):
     assert not load_hparams(["--hparam_sets", f"cifar10,{mine}", "--no-prior_const1"]).prior_const1
 
 
+def test_switches_take_true_and_false():
+    on, off = (load_hparams([*CIFAR, "--prior_const1", f"--prior_const1={word}"]) for word in ("true", "False"))
+    assert on.prior_const1 and not off.prior_const1
+
+
+def test_help_lists_every_setting_in_its_group(capsys):
+    with pytest.raises(SystemExit) as end:
+        load_hparams(["--help"])
+    text = capsys.readouterr().out
+    assert end.value.code == 0 and all(f"--{item.name}" in text for item in fields(Settings))
+    _, *groups = re.split(r"^(\S.*):$", text[text.index("The latents' scales"):], flags=re.MULTILINE)
+    training = dict(zip(groups[::2], groups[1::2]))["Training"]
+    assert "--lr X" in training and "--width" not in training
+
+
 def test_scales_of_posterior_and_prior():
     both = load_hparams([*CIFAR, "--sigma_param", "explin"])
     assert (both.posterior_scale, both.prior_scale) == (ExpLin(), ExpLin())
@@ -88,6 +104,12 @@ def test_scales_of_posterior_and_prior():
     ([*CIFAR, "--dec_blocks", "4x1,32m4"], ["end at resolution 1", "[4, 32]"]),
     ([*CIFAR, "--dec_blocks", "1x1,5m1,32m5"], ["works at 5", "[1, 4, 8, 16, 32]"]),
     ([*CIFAR, "--dec_blocks", "1x1,32m4"], ["32m4", "earlier block"]),
+    ([*CIFAR, "--desc", ""], ["desc is ''", "name the run's folder"]),
+    ([*CIFAR, "--prior_const1=perhaps"], ["--prior_const1", "'perhaps'"]),
+    ([*CIFAR, "--change", "lr=1e-4"], ["--change lr=1e-4", "add --resume"]),
+    ([*CIFAR, "--resume", "--change", "width=3"], ["'width' cannot change", "allowed: lr, "]),
+    ([*CIFAR, "--resume", "--change", "lr"], ["--change lr", "write lr=NUMBER"]),
+    ([*CIFAR, "--resume", "--change", "lr=-1"], ["lr is -1.0", "at least 0"]),
     ([*CIFAR, "--bottleneck_multiple", "0.001"], ["0.001", "384"]),
 ])
 def test_errors_name_the_value_and_what_is_allowed(flags, words):

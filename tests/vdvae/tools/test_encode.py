@@ -12,35 +12,13 @@ import torch
 
 from vdvae.data.folder import read_image
 from vdvae.data.preprocess import Preprocess
-from vdvae.model.vae import VAE
 from vdvae.ranks.distributed import World
 from vdvae.ranks.randomness import own_noise
-from vdvae.records.log import RunLogger
-from vdvae.saving.begin import log_start
+from vdvae.saving.loaded_run import WEIGHTS
 from vdvae.tools import encode
 
-FLAGS = ["--sigma_param", "explin", "--posterior", "residual", "--prior_const1", "--lr", "0.5"]
 NAMES = ["a.png", "deep/er/b.JPG", "deep/f.png", "ähre.jpeg"]
 SHAPES = [(4, 1, 1), (4, 4, 4), (4, 4, 4), (4, 8, 8), (4, 8, 8)]
-
-
-@pytest.fixture()
-def vae(small_hparams) -> VAE:
-    """A model whose weights are far enough from their start that each latent shows in the pixels."""
-    torch.manual_seed(0)
-    vae = VAE(small_hparams(*FLAGS)).requires_grad_(False)
-    for parameter in vae.parameters():
-        parameter += 0.05 * torch.randn_like(parameter)
-    return vae
-
-
-@pytest.fixture()
-def run(vae, small_hparams, tmp_path) -> Path:
-    folder = tmp_path / "run"
-    folder.mkdir()
-    log_start(small_hparams(*FLAGS), vae, World(), RunLogger(folder))
-    torch.save(vae.state_dict(), folder / encode.WEIGHTS)
-    return folder
 
 
 @pytest.fixture()
@@ -192,7 +170,7 @@ def test_an_image_or_a_model_that_fails_midway_leaves_nothing(run, pictures, vae
     assert "z.png" in capsys.readouterr().err and sorted(tmp_path.iterdir()) == before
     (pictures / "z.png").unlink()
     vae.decoder.dec_blocks[2].enc.c4.bias.fill_(torch.nan)
-    torch.save(vae.state_dict(), run / encode.WEIGHTS)
+    torch.save(vae.state_dict(), run / WEIGHTS)
     assert main(run, pictures, "--out", tmp_path / "l.npz") == 2
     assert "z of block 2 of a.png is not finite" in capsys.readouterr().err and sorted(tmp_path.iterdir()) == before
 
@@ -225,15 +203,6 @@ def test_a_log_that_does_not_fit_the_weights(run, pictures, tmp_path, capsys, ke
     assert all(word in message for word in words)
 
 
-def test_the_model_is_the_runs(run, small_hparams):
-    """All that the model depends on comes from the log; what only training needs does not have to be valid."""
-    with open(run / "log.jsonl", "a") as log:
-        log.write(json.dumps({"type": "hparam", "key": "lr", "value": -1}) + "\n")
-    hparams, expected = encode.run_hparams(run), small_hparams(*FLAGS)
-    assert all(getattr(hparams, name) == getattr(expected, name) for name in encode.MODEL_SETTINGS)
-    assert (hparams.posterior, hparams.prior_const1, hparams.image_size) == ("residual", True, 8)
-
-
 def test_latents_that_are_not_finite_are_found_before_the_first_image(run, pictures, tmp_path, capsys):
     main(run, pictures, "--out", tmp_path / "l.npz")
     arrays = dict(np.load(tmp_path / "l.npz"))
@@ -244,6 +213,6 @@ def test_latents_that_are_not_finite_are_found_before_the_first_image(run, pictu
 
 
 def test_several_ranks_are_refused(run, pictures, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(encode, "join_world", lambda device: nullcontext(World(rank=1, size=2)))
+    monkeypatch.setattr("vdvae.tools.arguments.join_world", lambda device: nullcontext(World(rank=1, size=2)))
     assert main(run, pictures, "--out", tmp_path / "l.npz") == 2
     assert "2 ranks were started" in capsys.readouterr().err and not (tmp_path / "l.npz").exists()

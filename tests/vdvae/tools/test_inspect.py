@@ -2,6 +2,7 @@
 
 import json
 import math
+import signal
 import subprocess
 import sys
 
@@ -143,6 +144,13 @@ def test_exit_codes_of_the_command(run_folder, tmp_path):
     missing = inspect(tmp_path / "nowhere")
     assert (missing.returncode, missing.stdout) == (2, "")
     assert missing.stderr.startswith("inspect: ") and missing.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("module", ["vdvae.inspect", "vdvae.compare"])
+def test_a_reader_that_closes_early_ends_the_command_in_silence(run_folder, module):
+    command = subprocess.Popen([sys.executable, "-m", module, str(run_folder)], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    command.stdout.close()
+    assert command.stderr.read() == b"" and command.wait() == -signal.SIGPIPE
 
 
 def test_log_readers_start_without_torch_and_mpi():
