@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 GLUE = ROOT / "patches" / "glue"  # text that is copied into checkouts: it belongs to them, not to patches
-PROJECT = {"stable_params", "vdvae", "patches", "experiments", "benchmarks", "train", "hps", "tests"}
+PROJECT = {"stable_params", "vdvae", "patches", "experiments", "benchmarks", "train", "tests"}
 ALLOWED = {
     "stable_params": {"stable_params"},
     "vdvae": {"vdvae", "stable_params"},

@@ -1,5 +1,6 @@
 """The wheel that `pip install .` builds: what it holds and requires, and that torch is enough for stable_params."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+
+from tests.vdvae.runs import TINY
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = ["pyproject.toml", "README.md", "LICENSE", "stable_params", "vdvae", "hps"]
@@ -66,11 +69,19 @@ def closure(name: str, found: frozenset[str] = frozenset()) -> frozenset[str]:
 def test_the_wheel_holds_the_packages_and_no_tests(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     expected = {str(path.relative_to(ROOT)) for folder in ("stable_params", "vdvae") for path in (ROOT / folder).rglob("*.py")}
-    assert {name for name in names if name.endswith(".py") and not name.startswith("hps/")} == expected
-    presets = {f"hps/{path.name}" for path in ROOT.glob("hps/*.toml")}
-    assert {name for name in names if name.endswith(".toml")} == presets
+    assert {name for name in names if name.endswith(".py")} == expected
+    sets = {f"vdvae/hps/{path.name}" for path in ROOT.glob("hps/*.toml")}
+    assert {name for name in names if name.endswith(".toml")} == sets
     tops = {name.split("/")[0] for name in names if ".dist-info/" not in name}
-    assert tops == {"stable_params", "vdvae", "hps"}
+    assert tops == {"stable_params", "vdvae"}
+
+
+def test_the_wheel_trains_outside_a_clone(wheel, tmp_path):
+    zipfile.ZipFile(wheel).extractall(tmp_path / "installed")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "installed"), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "vdvae.train", *TINY, "--num_iters", "1", "--device", "cpu"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0 and (tmp_path / "saved_models/test/finished.json").is_file(), done.stderr
 
 
 def test_torch_is_the_only_requirement_without_an_extra(wheel):

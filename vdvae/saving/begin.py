@@ -34,10 +34,10 @@ def begin_or_resume(hparams: Hparams, world: World) -> tuple[TrainingState, RunL
     log = _open_log(hparams, world, state.iteration)
     if position is None:
         log_start(hparams, state.vae, world, log)
-    else:
-        _log_changes(position, hparams, log)
     for message in (*messages, acceleration_line(hparams)):
         log(message)
+    if position is not None:
+        _log_changes(position, hparams, log)
     return state, log
 
 

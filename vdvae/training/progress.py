@@ -24,9 +24,10 @@ class _PlainLines:
 
 def progress_bar(total: int, done: int, shown: bool) -> tqdm:
     """A bar of `total` updates, of which `done` are made."""
-    style = {"mininterval": 1.0, "dynamic_ncols": True} if sys.stderr.isatty() else {
-        "mininterval": SECONDS, "file": _PlainLines(), "bar_format": "step {n_fmt}/{total_fmt}{postfix}, {rate_fmt}, {remaining} left"}
-    return tqdm(total=total, initial=done, disable=not shown, unit="step", **style)
+    bar = {"mininterval": 1.0, "dynamic_ncols": True}
+    lines = {"mininterval": SECONDS, "file": _PlainLines(),
+             "bar_format": "step {n_fmt}/{total_fmt}{postfix}, {rate_fmt}, {remaining} left"}
+    return tqdm(total=total, initial=done, disable=not shown, unit=" steps", **(bar if sys.stderr.isatty() else lines))
 
 
 def show_progress(bar: tqdm, report: StepReport, counters: Counters) -> None:
