@@ -4,20 +4,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vdvae.data.folder import list_images, read_image
+from vdvae.data.image_file import read_image
+from vdvae.data.folder import TRIES, PartOfFolder, load_folder
 from vdvae.data.splits import load_splits
 
 
 def names(part) -> list[str]:
     return [path.name for path in part.paths]
-
-
-def test_lists_png_and_jpeg_at_any_depth_sorted_and_not_hidden(tmp_path, write_flat):
-    for name in ("b.png", "a/z.JPG", "a/y.jpeg", "c.PNG", ".hidden.png", ".cache/x.png"):
-        write_flat(name, 1)
-    (tmp_path / "notes.txt").write_text("not an image")
-    found = [path.relative_to(tmp_path).as_posix() for path in list_images(tmp_path)]
-    assert found == ["a/y.jpeg", "a/z.JPG", "b.png", "c.PNG"]
 
 
 def test_no_images(tmp_path):
@@ -30,7 +23,7 @@ def test_split_is_disjoint_complete_and_repeatable(tmp_path, write_flat):
     for i in range(25):
         write_flat(f"{i:02}.png", i)
     splits = load_splits("folder", str(tmp_path), 4, seed=1)
-    assert [len(part) for part in splits] == [21, 2, 2]
+    assert [len(part) for part in splits] == [18, 3, 4] and splits.train.notes == ["images: train 18, valid 3, test 4"]
     assert sorted(sum((names(part) for part in splits), [])) == [f"{i:02}.png" for i in range(25)]
     assert list(map(names, load_splits("folder", str(tmp_path), 4, seed=2))) == list(map(names, splits))
     assert [int(image[0, 0, 0]) for image in splits.train] == [int(name[:2]) for name in names(splits.train)]
@@ -41,7 +34,9 @@ def test_three_images_are_enough_and_two_are_not(tmp_path, write_flat):
     with pytest.raises(ValueError, match="at least 3 images .* found 2"):
         load_splits("folder", str(tmp_path), 4)
     write_flat("c.png", 3)
-    assert [len(part) for part in load_splits("folder", str(tmp_path), 4)] == [1, 1, 1]
+    splits = load_splits("folder", str(tmp_path), 4)
+    assert [len(part) for part in splits] == [1, 1, 1]
+    assert sum("so few images that none would be in the" in note for note in splits.train.notes) == 2
 
 
 def test_subfolders_are_the_splits(tmp_path, write_flat):
@@ -65,6 +60,32 @@ def test_batch_of_decoded_images(tmp_path, write_flat):
     assert train.decodes is True and train.image_shape == (5, 5, 3)
     batch = train.__getitems__([2, 0])
     assert batch.shape == (2, 5, 5, 3) and batch[:, 2, 2, 1].tolist() == [20, 0]
+
+
+def test_the_next_image_takes_the_place_of_a_broken_one_which_is_named_once(tmp_path, write_flat, capsys):
+    for i in range(3):
+        write_flat(f"{i}.png", 10 * i)
+    part = PartOfFolder(tmp_path, {f"{i}.png": "" for i in range(3)}, 4, [])
+    (tmp_path / "2.png").write_bytes(b"broken")
+    assert [part[2][0, 0, 0], *part.__getitems__([1, 2])[:, 0, 0, 0]] == [0, 10, 0] and len(part) == 3
+    assert capsys.readouterr().err.count("cannot decode image") == 1
+    assert list(part.broken) == [str(tmp_path / "2.png")] and "not an image" not in part.broken
+    with pytest.raises(IndexError):
+        part[3]
+
+
+def test_many_broken_images_in_a_row_are_an_error(tmp_path):
+    part = PartOfFolder(tmp_path, {f"{i}.png": "" for i in range(1000)}, 4, [])
+    with pytest.raises(ValueError, match=f"{TRIES} images in a row cannot be read, up to .*/4.png"):
+        part[995]
+
+
+def test_a_run_from_before_the_split_by_name_does_not_go_on(tmp_path, write_flat):
+    for i in range(10):
+        write_flat(f"mixed/{i}.png", i), write_flat(f"apart/train/{i}.png", i), write_flat(f"apart/valid/{i}.png", 10 + i)
+    with pytest.raises(ValueError, match="held-out images are not known any more: begin a new run .* --restore_path"):
+        load_folder(tmp_path / "mixed", 4, known={})
+    assert len(load_folder(tmp_path / "apart", 4, known={}).train) == 10
 
 
 def save(tmp_path, image: Image.Image, name: str = "image.png", **options):
@@ -100,6 +121,13 @@ def test_sixteen_bit_grey_keeps_its_upper_bits(tmp_path):
     deep = (np.arange(16, dtype=np.uint16) * 4000).reshape(4, 4)
     found = read_image(save(tmp_path, Image.fromarray(deep)), 4)
     np.testing.assert_array_equal(found, np.stack([deep // 256] * 3, axis=-1))
+
+
+@pytest.mark.parametrize("name", ["image.webp", "image.bmp", "image.tif", "image.tiff"])
+def test_other_types_are_read_exactly(tmp_path, name):
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 6, 3), dtype=np.uint8)
+    lossless = {"lossless": True} if name.endswith("webp") else {}
+    np.testing.assert_array_equal(read_image(save(tmp_path, Image.fromarray(pixels), name, **lossless), 6), pixels)
 
 
 def test_palette_is_looked_up(tmp_path):

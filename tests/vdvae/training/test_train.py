@@ -158,7 +158,7 @@ def test_ones_own_images(tmp_path):
     folder = train(tmp_path / "runs", "--dataset", "folder", "--data_root", tmp_path, "--image_size", 32, "--num_workers", 1,
                    "--num_iters", 4)
     assert records(folder / "log.jsonl", "train_loss")[-1]["step"] == 3
-    assert records(folder / "log.jsonl", "eval_loss")[-1]["n_images"] == 1
+    assert records(folder / "log.jsonl", "eval_loss")[-1]["n_images"] == 3
 
 
 def test_a_batch_that_the_images_cannot_fill_is_refused(tmp_path):

@@ -1,0 +1,107 @@
+"""Runs on a folder of images that is not perfect, and that changes before the run goes on."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.vdvae.runs import assert_same, stopping, train
+from vdvae.data.folder import load_folder
+from vdvae.ranks.distributed import StartError, World
+from vdvae.saving.run_state import _fingerprint, saved_states
+from vdvae.training.endings import Stopped
+from vdvae.training.loader import TrainLoader
+
+FLAGS = ["--dataset", "folder", "--image_size", 32, "--num_workers", 0, "--skip_threshold", 1.2, "--data_root"]
+
+
+@pytest.fixture
+def pictures(tmp_path) -> Path:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for number in range(20):
+        add(folder, number)
+    return folder
+
+
+def add(folder: Path, number: int) -> None:
+    pixels = np.random.default_rng(number).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(folder / f"{number:02}.png")
+
+
+def cut(path: Path) -> None:
+    """Leave the header, and no pixels."""
+    path.write_bytes(path.read_bytes()[:60])
+
+
+def images_of(run: Path) -> dict[str, dict[str, str]]:
+    return json.loads((saved_states(run)[0] / "position.json").read_text())["images"]
+
+
+def messages(run: Path) -> str:
+    return "\n".join(json.loads(line).get("message", "") for line in (run / "log.jsonl").open())
+
+
+def stopped(folder: Path, monkeypatch, *flags) -> Path:
+    with monkeypatch.context() as patch:
+        stopping(patch, 3)
+        with pytest.raises(Stopped):
+            train(folder, *flags)
+    return folder / "run"
+
+
+def test_a_run_on_a_folder_goes_on_to_the_bit(tmp_path, pictures, monkeypatch):
+    whole = train(tmp_path / "whole", *FLAGS, pictures)
+    stopped(tmp_path / "parts", monkeypatch, *FLAGS, pictures)
+    assert_same(train(tmp_path / "parts", *FLAGS, pictures, "--resume"), whole)
+
+
+def test_a_run_goes_on_with_more_images_and_no_held_out_one_is_trained_on(tmp_path, pictures, monkeypatch):
+    run = stopped(tmp_path, monkeypatch, *FLAGS, pictures)
+    before = images_of(run)
+    held_out = {*before["valid"].items(), *before["test"].items()}
+    for name in before["valid"] | before["test"]:
+        (pictures / name).rename(pictures / f"renamed-{name}")
+    (pictures / next(iter(before["train"]))).unlink()
+    for number in range(20, 25):
+        add(pictures, number)
+    train(tmp_path, *FLAGS, pictures, "--resume")
+    after = images_of(run)
+    assert not {digest for _, digest in held_out} & set(after["train"].values()) and len(after["train"]) > len(before["train"])
+    said = messages(run)
+    assert "5 new: 20.png, 21.png" in said and f"{len(held_out)} renamed" in said and "1 gone: " in said
+
+
+def test_a_run_that_did_not_save_its_parts_does_not_go_on(tmp_path, pictures, monkeypatch):
+    run = stopped(tmp_path, monkeypatch, *FLAGS, pictures)
+    [state] = saved_states(run)
+    position = json.loads((state / "position.json").read_text())
+    del position["images"]
+    (state / "position.json").write_text(json.dumps(position))
+    manifest = {name: _fingerprint(state / name) for name in ("tensors.pt", "position.json")}
+    (state / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(StartError, match="held-out images are not known any more"):
+        train(tmp_path, *FLAGS, pictures, "--resume")
+
+
+def test_files_that_break_do_not_end_a_run(tmp_path, pictures, capsys):
+    parts = load_folder(pictures, 32)
+    bad = [next(iter(parts.train.files)), list(parts.test.files)[-1]]
+    for name in bad:
+        cut(pictures / name)
+    (pictures / "text.jpg").write_text("hello")
+    run = train(tmp_path, *FLAGS, pictures, "--test_at_end")
+    said, log = capsys.readouterr(), messages(run)
+    assert all(f"cannot decode image {pictures / name}" in said.err for name in bad)
+    assert "left out, as they cannot be used: 1 of 21 images" in log and "text.jpg (not an image)" in log
+    assert f"took the place of 2 that cannot be read: cannot decode image {pictures / bad[0]}" in log
+
+
+def test_what_breaks_in_a_loader_process_is_known_to_the_trainer(pictures, small_hparams):
+    train_images = load_folder(pictures, 8).train
+    bad = next(iter(train_images.files))
+    cut(pictures / bad)
+    loader = TrainLoader(train_images, small_hparams("--n_batch", 1, "--num_workers", 1), World())
+    assert len(list(loader.epoch(0))) == len(train_images) and list(loader.broken) == [str(pictures / bad)]
