@@ -80,7 +80,7 @@ def _walk(folder: Path, above: frozenset = frozenset()) -> Iterator[Path]:
 
 
 def _type(path: Path) -> str:
-    return "closed folder" if path.is_dir() else path.suffix.lower() or "no ending"
+    return "folder without permission" if path.is_dir() else path.suffix.lower() or "no ending"
 
 
 def _inode(path: Path) -> tuple[int, int]:

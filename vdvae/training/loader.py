@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from itertools import islice
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -137,8 +138,18 @@ def load_training_data(hparams: Hparams, world: World, known: Parts | None) -> T
 
     `known` is `files` of the saved state that the run goes on from, None for a new run.
     """
+    _check_apart(hparams)
     splits = load_splits(hparams.dataset, hparams.data_root, hparams.image_size, hparams.seed, known)
     shown = min(hparams.num_images_visualize, len(splits.valid))
     files = {part: images.files for part, images in splits._asdict().items() if images.files}
     return TrainingData(TrainLoader(splits.train, hparams, world), splits.valid, splits.test,
                         splits.valid.__getitems__(list(range(shown))), files)
+
+
+def _check_apart(hparams: Hparams) -> None:
+    """Raise ValueError if the run's sample sheets would be among its images."""
+    root = Path(hparams.data_root).resolve()
+    has_parts = (root / "train").is_dir()
+    if hparams.dataset == "folder" and not has_parts and Path(hparams.save_dir).resolve().is_relative_to(root):
+        raise ValueError(f"save_dir {hparams.save_dir} lies in data_root {hparams.data_root}, so the run's sample sheets would become "
+                         "images: name your folder of images with --data_root, or another --save_dir")

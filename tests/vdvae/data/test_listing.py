@@ -33,6 +33,13 @@ def test_files_of_other_types_are_counted(tmp_path, write_flat):
     assert checked_images(tmp_path)[1] == [f"left out below {tmp_path}, by type: .heic 2, .txt 1, no ending 1"]
 
 
+def test_a_folder_that_must_not_be_opened_is_counted_and_the_rest_is_read(tmp_path, write_flat, monkeypatch):
+    write_flat("a.png", 1), write_flat("locked/b.png", 2)
+    monkeypatch.setattr(os, "access", lambda path, mode: path.name != "locked")  # the tests may run as root, who may open all
+    files, notes = checked_images(tmp_path)
+    assert list(files) == ["a.png"] and notes == [f"left out below {tmp_path}, by type: folder without permission 1"]
+
+
 def test_links_are_followed_and_loops_are_not(tmp_path, write_flat):
     write_flat("elsewhere/deep/a.png", 1), write_flat("folder/b.png", 2)
     root = tmp_path / "folder"

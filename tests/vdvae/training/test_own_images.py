@@ -86,6 +86,12 @@ def test_a_run_that_did_not_save_its_parts_does_not_go_on(tmp_path, pictures, mo
         train(tmp_path, *FLAGS, pictures, "--resume")
 
 
+def test_a_run_does_not_write_its_sheets_among_its_images(pictures):
+    with pytest.raises(StartError, match="save_dir .*/pictures/runs lies in data_root .*/pictures, .*another --save_dir"):
+        train(pictures / "runs", *FLAGS, pictures)
+    assert not (pictures / "runs").exists()
+
+
 def test_files_that_break_do_not_end_a_run(tmp_path, pictures, capsys):
     parts = load_folder(pictures, 32)
     bad = [next(iter(parts.train.files)), list(parts.test.files)[-1]]

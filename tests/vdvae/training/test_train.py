@@ -152,10 +152,11 @@ def test_test_at_end_scores_what_test_eval_would(tmp_path):
 def test_ones_own_images(tmp_path):
     """A folder with colour and grey images of any size, read by loader processes."""
     generator = np.random.default_rng(0)
+    (tmp_path / "images").mkdir()
     for index in range(12):
         shape = (40 + index, 50, 3) if index % 3 else (45, 40)
-        imageio.imwrite(tmp_path / f"{index}.png", generator.integers(0, 256, shape, dtype=np.uint8))
-    folder = train(tmp_path / "runs", "--dataset", "folder", "--data_root", tmp_path, "--image_size", 32, "--num_workers", 1,
+        imageio.imwrite(tmp_path / f"images/{index}.png", generator.integers(0, 256, shape, dtype=np.uint8))
+    folder = train(tmp_path / "runs", "--dataset", "folder", "--data_root", tmp_path / "images", "--image_size", 32, "--num_workers", 1,
                    "--num_iters", 4)
     assert records(folder / "log.jsonl", "train_loss")[-1]["step"] == 3
     assert records(folder / "log.jsonl", "eval_loss")[-1]["n_images"] == 3
