@@ -31,7 +31,7 @@ def checked_images(root: Path) -> tuple[dict[str, str], list[str]]:
 
     A file is usable if it can be opened as an image. Digests of equal files are equal. What was found lies in the user's
     cache, and files of the same size and time are not opened again. Raises FileNotFoundError when there is no image,
-    ValueError when more than UNUSABLE_PERCENT of them, and more than one, cannot be used.
+    ValueError when all of them, or more than UNUSABLE_PERCENT of them and more than one, cannot be used.
     """
     names, notes = _by_type(root)
     cache, found, problems = _read_cache(root), {}, {}
@@ -112,7 +112,7 @@ def _reason(error: Exception) -> str:
 
 def _left_out(problems: dict[str, str], total: int, root: Path) -> str:
     named = shown([f"{name} ({reason})" for name, reason in problems.items()])
-    if len(problems) > max(1, total * UNUSABLE_PERCENT // 100):
+    if len(problems) > max(1, total * UNUSABLE_PERCENT // 100) or len(problems) == total:
         raise ValueError(f"{len(problems)} of {total} images below {root} cannot be used, more than {UNUSABLE_PERCENT}%: {named}")
     return f"left out, as they cannot be used: {len(problems)} of {total} images below {root}: {named}"
 

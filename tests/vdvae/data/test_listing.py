@@ -69,6 +69,9 @@ def test_one_file_that_cannot_be_used_is_never_too_much(tmp_path, write_flat):
     Image.fromarray(np.zeros((4, 4), np.float32)).save(tmp_path / "deep.tiff")
     files, [note] = checked_images(tmp_path)
     assert list(files) == ["a.png"] and "deep.tiff (pixels of 32 bits, 8 and 16 can be read)" in note
+    (tmp_path / "a.png").unlink()
+    with pytest.raises(ValueError, match="1 of 1 images below"):
+        checked_images(tmp_path)
 
 
 def test_the_second_time_only_changed_files_are_opened(tmp_path, write_flat, monkeypatch, cache):
