@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vdvae.data.image_file import read_image
+from vdvae.data import image_file
+from vdvae.data.image_file import read_image, to_rgb
 
 
 def save(tmp_path, image: Image.Image, name: str = "image.png", **options):
@@ -29,6 +30,17 @@ def test_shrinking_is_antialiased(tmp_path):
     stripes[:, ::2] = 255
     small = read_image(save(tmp_path, Image.fromarray(stripes)), 8)
     assert small[2:-2, 2:-2].min() > 120 and small[2:-2, 2:-2].max() < 136
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_a_large_jpeg_is_decoded_at_a_reduced_size_and_nearly_the_same(tmp_path, monkeypatch, mode):
+    waves = 127 + 100 * np.sin(np.arange(640)[:, None] / 17) * np.cos(np.arange(480) / 23)
+    image = Image.fromarray(waves.astype(np.uint8)).convert(mode)
+    path, sizes = save(tmp_path, image, "large.jpg", quality=95), []
+    monkeypatch.setattr(image_file, "to_rgb", lambda image: sizes.append(image.size) or to_rgb(image))
+    found = read_image(path, 16).astype(int)
+    monkeypatch.setattr(image_file, "DRAFT", 1000)
+    assert np.abs(found - read_image(path, 16)).max() <= 2 and sizes == [(60, 80), (480, 640)]
 
 
 def test_grey_becomes_three_equal_channels(tmp_path):
