@@ -47,7 +47,7 @@ def checked_images(root: Path) -> tuple[dict[str, str], list[str]]:
     return {name: digest for name, (_, _, digest) in found.items()}, notes
 
 
-def shown(names: list[str]) -> str:
+def first_names(names: list[str]) -> str:
     """The first NAMED names, and how many more there are."""
     text = ", ".join(os.fsencode(name).decode(errors="replace") for name in names[:NAMED])
     return text + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
@@ -111,7 +111,7 @@ def _reason(error: Exception) -> str:
 
 
 def _left_out(problems: dict[str, str], total: int, root: Path) -> str:
-    named = shown([f"{name} ({reason})" for name, reason in problems.items()])
+    named = first_names([f"{name} ({reason})" for name, reason in problems.items()])
     if len(problems) > max(1, total * UNUSABLE_PERCENT // 100) or len(problems) == total:
         raise ValueError(f"{len(problems)} of {total} images below {root} cannot be used, more than {UNUSABLE_PERCENT}%: {named}")
     return f"left out, as they cannot be used: {len(problems)} of {total} images below {root}: {named}"

@@ -3,7 +3,7 @@
 import hashlib
 import os
 
-from vdvae.data.listing import shown
+from vdvae.data.listing import first_names
 
 PARTS = ("train", "valid", "test")
 HELD_OUT_PERCENT = 10  # for valid, and as much for test
@@ -52,7 +52,7 @@ def changes(parts: Parts, known: Parts) -> list[str]:
     if here * 100 < len(before) * KEPT_PERCENT:
         raise ValueError(f"of the {len(before)} images of this run {here} are there, less than {KEPT_PERCENT}%: give the --data_root "
                          "that has them, or begin a new run from its weights with --restore_path")
-    found = [f"{len(names)} {what}: {shown(sorted(names))}" for what, names in groups.items() if names]
+    found = [f"{len(names)} {what}: {first_names(sorted(names))}" for what, names in groups.items() if names]
     return [f"the images have changed since the state was saved; {line}" for line in found]
 
 
@@ -65,7 +65,7 @@ def _fill(parts: Parts, empty: str) -> str:
     largest = max(parts.values(), key=len)
     name = min(largest, key=_hash)
     parts[empty][name] = largest.pop(name)
-    return f"so few images that none would be in the {empty} part: it gets {shown([name])}"
+    return f"so few images that none would be in the {empty} part: it gets {first_names([name])}"
 
 
 def _hash(name: str) -> int:

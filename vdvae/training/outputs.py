@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from vdvae.data.files import written_whole
 from vdvae.data.images import ImageSet
-from vdvae.data.listing import shown
+from vdvae.data.listing import first_names
 from vdvae.data.preprocess import Preprocess
 from vdvae.ranks.distributed import World
 from vdvae.ranks.randomness import noise_state
@@ -79,7 +79,7 @@ class Outputs:
         """Say which files any rank could not read since the process began, if there are more than last time."""
         broken = {path: message for of_rank in self.world.gather_objects(self.data.broken()) for path, message in of_rank.items()}
         if len(broken) > self.broken:
-            self.log(f"the next image took the place of {len(broken)} that cannot be read: {shown(list(broken.values()))}")
+            self.log(f"the next image took the place of {len(broken)} that cannot be read: {first_names(list(broken.values()))}")
         self.broken = len(broken)
 
     def mark_finished(self) -> None:
