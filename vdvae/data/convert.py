@@ -15,7 +15,8 @@ from typing import BinaryIO
 import numpy as np
 
 from vdvae.data.files import written_whole
-from vdvae.data.folder import list_images, read_image
+from vdvae.data.image_file import read_image
+from vdvae.data.listing import list_images
 
 ROWS = 4096
 HEADER_READERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
@@ -48,7 +49,7 @@ def convert_imagenet(source: Path, target: Path, image_size: int) -> None:
 
 
 def convert_folder(source: Path, target: Path, image_size: int) -> None:
-    """Write all PNG and JPEG images below `source`, sorted by path, scaled and cropped to image_size, to `target`.
+    """Write all images below `source`, sorted by path, scaled and cropped to image_size, to `target`.
 
     Raises FileNotFoundError when there are none, ValueError naming a file that cannot be decoded.
     """

@@ -1,28 +1,21 @@
-"""Folders of PNG and JPEG files, scaled and cropped to one square size: anybody's own, and FFHQ at 1024x1024."""
+"""Folders of image files, scaled and cropped to one square size: anybody's own, and FFHQ at 1024x1024."""
 
-import os
-import struct
-import zlib
+import sys
 from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image, ImageOps
 
 from vdvae.data.files import require
+from vdvae.data.image_file import SUFFIXES, read_image
 from vdvae.data.images import ImageSet, Splits
+from vdvae.data.listing import checked_images
+from vdvae.data.parts import PARTS, Files, Parts, changes, split_by_name
 
-SUFFIXES = (".png", ".jpg", ".jpeg")
-SPLIT_SEED = 0
-_UNDECODABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
+TRIES = 10  # images in a row that may be broken
 
 
 class FolderImages(ImageSet):
-    """Image files decoded when read: the shorter side scaled to image_size (Lanczos), then the centre square, as RGB.
-
-    The camera's orientation tag is applied, transparency laid over white, 16-bit grey reduced to its upper 8 bits.
-    Reading an item raises ValueError naming the file when it cannot be decoded.
-    """
+    """Image files decoded by read_image when read; reading one that cannot be decoded raises ValueError naming the file."""
 
     decodes = True
 
@@ -37,86 +30,80 @@ class FolderImages(ImageSet):
         return torch.from_numpy(read_image(self.paths[index], self.image_shape[0]))
 
 
-def load_folder(root: Path, image_size: int) -> Splits:
+class PartOfFolder(FolderImages):
+    """The images of a run; in place of one that cannot be decoded any more comes the next one.
+
+    Such files are named on stderr once and kept in `broken`. Reading raises ValueError after TRIES of them in a row.
+    """
+
+    def __init__(self, root: Path, files: Files, image_size: int, notes: list[str]):
+        super().__init__([root / name for name in files], image_size)
+        self.files, self.notes, self.broken = files, notes, {}
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        if index >= len(self):
+            raise IndexError(f"there are {len(self)} images, and no image {index}")
+        for place in range(index, index + TRIES):
+            path = self.paths[place % len(self)]
+            try:
+                return torch.from_numpy(read_image(path, self.image_shape[0]))
+            except ValueError as error:
+                self._report(str(path), str(error))
+        raise ValueError(f"{TRIES} images in a row cannot be read, up to {path}")
+
+    def _report(self, path: str, message: str) -> None:
+        if path not in self.broken:
+            print(f"error: {message}; the next image takes its place", file=sys.stderr)
+        self.broken[path] = message
+
+
+def load_folder(root: Path, image_size: int, known: Parts | None = None) -> Splits:
     """The images below `root`, uint8 [image_size, image_size, 3].
 
-    With subfolders train/ and valid/ (and test/, else valid is also test) these are the splits. Otherwise one in ten
-    images, at least one, is valid and as many are test, by a fixed permutation of the sorted paths.
-    Raises FileNotFoundError where a folder or its images are missing, ValueError for fewer than 3 images to split or
-    for only one of train/ and valid/.
+    With subfolders train/ and valid/ (and test/, else valid is also test) these are the splits. Otherwise the split is that
+    of split_by_name. `known` has the parts of a saved run that goes on; it is empty if the run did not save them.
+    Raises FileNotFoundError where a folder or its images are missing, ValueError for fewer than 3 images to split, for
+    only one of train/ and valid/, for too many files that cannot be used, and for a run that cannot go on with these images.
     """
     if not root.is_dir():
-        raise FileNotFoundError(f"data_root {root} is no folder: dataset folder reads {_suffixes()} images below it")
+        raise FileNotFoundError(f"data_root {root} is no folder: dataset folder reads the {', '.join(SUFFIXES)} images below it")
     named = [part for part in ("train", "valid") if (root / part).is_dir()]
     if len(named) == 1:
         raise ValueError(f"{root} has a subfolder {named[0]}/ alone: give both train/ and valid/, or neither")
-    parts = named_parts(root) if named else random_parts(list_images(root), root)
-    return Splits(*(FolderImages(part, image_size) for part in parts))
+    parts, notes = _named_parts(root) if named else _parts_by_name(root, known)
+    notes += changes(parts, known) if known else []
+    notes.append("images: " + ", ".join(f"{part} {len(files)}" for part, files in parts.items()))
+    train, valid, *test = (PartOfFolder(root, files, image_size, notes) for files in parts.values())
+    return Splits(train, valid, *(test or [valid]))
 
 
-def load_ffhq_1024(root: Path) -> Splits:
+def load_ffhq_1024(root: Path, known: Parts | None = None) -> Splits:
     """The images of `ffhq1024/train` and `ffhq1024/valid` (also test), uint8 [1024, 1024, 3].
 
     Raises FileNotFoundError for a missing folder or one without images.
     """
-    folders = [root / "ffhq1024" / part for part in ("train", "valid")]
-    for folder in folders:
-        require(folder, root, f"run_scripts/setup_ffhq1024.sh {root} arranges it")
-    train, valid = (FolderImages(list_images(folder), 1024) for folder in folders)
-    return Splits(train, valid, valid)
+    for part in ("train", "valid"):
+        require(root / "ffhq1024" / part, root, f"run_scripts/setup_ffhq1024.sh {root} arranges it")
+    return load_folder(root / "ffhq1024", 1024, known)
 
 
-def named_parts(root: Path) -> list[list[Path]]:
-    """Image paths of root/train, root/valid and root/test (root/valid where there is no test folder)."""
-    test = "test" if (root / "test").is_dir() else "valid"
-    return [list_images(root / part) for part in ("train", "valid", test)]
+def _named_parts(root: Path) -> tuple[Parts, list[str]]:
+    """The files of the subfolders train/, valid/ and, where it is there, test/; and lines for the log."""
+    parts, notes = {}, []
+    for part in PARTS:
+        if (root / part).is_dir():
+            files, said = checked_images(root / part)
+            parts[part] = {f"{part}/{name}": digest for name, digest in files.items()}
+            notes += said
+    return parts, notes
 
 
-def random_parts(paths: list[Path], root: Path) -> list[list[Path]]:
-    """`paths` in three parts, train, valid and test; the same for the same number of paths."""
-    if len(paths) < 3:
-        raise ValueError(f"{root} must hold at least 3 images to make train, valid and test, found {len(paths)}")
-    order = np.random.RandomState(SPLIT_SEED).permutation(len(paths))
-    held_out = max(1, len(paths) // 10)
-    valid, test, train = np.split(order, [held_out, 2 * held_out])
-    return [[paths[i] for i in part] for part in (train, valid, test)]
-
-
-def list_images(root: Path) -> list[Path]:
-    """PNG and JPEG files at any depth below `root`, sorted by relative path; hidden files and folders are left out.
-
-    Links to files are followed, links to folders are not. Raises FileNotFoundError when there is none.
-    """
-    found = []
-    for folder, subfolders, names in os.walk(root):
-        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-        found += [Path(folder, name) for name in names if not name.startswith(".")]
-    images = [path for path in found if path.suffix.lower() in SUFFIXES]
-    if not images:
-        raise FileNotFoundError(f"no images below {root}: files must end in {_suffixes()}")
-    return sorted(images, key=lambda path: path.relative_to(root).as_posix())
-
-
-def read_image(path: Path, image_size: int) -> np.ndarray:
-    """One image file as uint8 [image_size, image_size, 3]; ValueError naming the file when it cannot be decoded."""
-    try:
-        with Image.open(path) as image:
-            upright = ImageOps.exif_transpose(image)
-            square = ImageOps.fit(to_rgb(upright), (image_size, image_size), Image.Resampling.LANCZOS)
-    except _UNDECODABLE as error:
-        raise ValueError(f"cannot decode image {path}: {error}") from error
-    return np.array(square)
-
-
-def to_rgb(image: Image.Image) -> Image.Image:
-    """The image in RGB, 8 bits a channel, over white where it is transparent."""
-    if image.mode.startswith("I"):
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    if image.has_transparency_data:
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image.convert("RGBA"))
-    return image.convert("RGB")
-
-
-def _suffixes() -> str:
-    return ", ".join(SUFFIXES)
+def _parts_by_name(root: Path, known: Parts | None) -> tuple[Parts, list[str]]:
+    files, notes = checked_images(root)
+    if len(files) < 3:
+        raise ValueError(f"{root} must hold at least 3 images to make train, valid and test, found {len(files)}")
+    if known == {}:
+        raise ValueError("this run was saved when a folder was split by the number of its images, so its held-out images are not "
+                         "known any more: begin a new run from its weights with --restore_path")
+    parts, said = split_by_name(files, known or {})
+    return parts, notes + said

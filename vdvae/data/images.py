@@ -2,6 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from mmap import mmap
 from pathlib import Path
 from typing import NamedTuple
@@ -16,10 +17,16 @@ class ImageSet(Dataset, ABC):
 
     image_shape: (H, W, C).
     decodes: True where items are decoded from files, so that worker processes help.
+    files: digests of the files by relative path, where the set is a part of a folder.
+    notes: lines for the log on how the whole folder was read.
+    broken: messages, by path, on files in whose place another one was read.
     """
 
     image_shape: tuple[int, int, int]
     decodes: bool
+    files: dict[str, str] = {}
+    notes: Sequence[str] = ()
+    broken: dict[str, str] = {}
 
     @abstractmethod
     def __len__(self) -> int:

@@ -4,14 +4,16 @@ from pathlib import Path
 
 from vdvae.data import cifar10, folder, npy_files, photos
 from vdvae.data.images import Splits
+from vdvae.data.parts import Parts
 from vdvae.data.spec import DATASETS
 
 
-def load_splits(name: str, data_root: str, image_size: int, seed: int = 0) -> Splits:
+def load_splits(name: str, data_root: str, image_size: int, seed: int = 0, known: Parts | None = None) -> Splits:
     """Train, valid and test images (uint8 `[H, W, 3]`) of the data set `name`, read from the folder `data_root`.
 
     image_size: pixels on a side; chosen freely for `folder`, a fact for every other set.
     seed: draws the ten images of photos32_ten; every other split is the same for all seeds.
+    known: for folders of images, the parts of a saved run that goes on (see folder.load_folder).
     Raises ValueError for an unknown name, an image_size that the set does not have or a malformed file, and
     FileNotFoundError, naming the script that gets it, for a missing one.
     """
@@ -25,13 +27,13 @@ def load_splits(name: str, data_root: str, image_size: int, seed: int = 0) -> Sp
         case "ffhq_256":
             return npy_files.load_ffhq_256(root)
         case "ffhq_1024":
-            return folder.load_ffhq_1024(root)
+            return folder.load_ffhq_1024(root, known)
         case "photos32":
             return photos.load_photos32()
         case "photos32_ten":
             return photos.load_photos32_ten(seed)
         case "folder":
-            return folder.load_folder(root, image_size)
+            return folder.load_folder(root, image_size, known)
 
 
 def _check(name: str, image_size: int) -> None:

@@ -2,10 +2,13 @@
 
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
+from vdvae.data.parts import Parts
 from vdvae.model.vae import VAE
 from vdvae.ranks.distributed import World
 from vdvae.ranks.randomness import restore_noise, seed_noise
@@ -21,14 +24,18 @@ from vdvae.step.acceleration import acceleration_line
 LOGS = (LOG_FILE, TEXT_FILE, EVENTS_FILE)
 MUST_STAY = settings_that_change(Effect.MODEL, Effect.DATA, Effect.TRAINING)  # when a run goes on
 
+Data = TypeVar("Data")
 
-def begin_or_resume(hparams: Hparams, world: World) -> tuple[TrainingState, RunLogger]:
-    """The state to train from and the run's log: those of a new run, or with `resume` those of the run in the folder.
 
-    The random generators are set too. Raises StartError on all ranks, before anything is written, when one rank cannot
-    begin: the folder holds another run, a file is missing or damaged, or the saved run had other settings.
+def begin_or_resume(hparams: Hparams, world: World,
+                    load_data: Callable[[Parts | None], Data]) -> tuple[Data, TrainingState, RunLogger]:
+    """The data, the state to train from and the run's log: of a new run, or with `resume` of the run in the folder.
+
+    `load_data` gets the parts of a folder's images that the saved state has, None for a new run. The random generators are
+    set too. Raises StartError on all ranks, before anything is written, when one rank cannot begin: the folder holds another run, a file
+    is missing or damaged, or the saved run had other settings.
     """
-    state, position, messages = world.agree(lambda: _prepared(hparams, world))
+    data, state, position, messages = world.agree(lambda: _prepared(hparams, world, load_data))
     if hparams.resume and world.is_main:
         _rewind_logs(hparams.run_folder, position.log_sizes if position else {})
     log = _open_log(hparams, world, state.iteration)
@@ -38,7 +45,7 @@ def begin_or_resume(hparams: Hparams, world: World) -> tuple[TrainingState, RunL
         log(message)
     if position is not None:
         _log_changes(position, hparams, log)
-    return state, log
+    return data, state, log
 
 
 def begin_test(hparams: Hparams, world: World) -> tuple[VAE, RunLogger]:
@@ -55,21 +62,22 @@ def begin_test(hparams: Hparams, world: World) -> tuple[VAE, RunLogger]:
     return average, log
 
 
-def _prepared(hparams: Hparams, world: World) -> tuple[TrainingState, Position | None, list[str]]:
-    """The state, the position of the saved state that it comes from (None for a new run), and lines for the log."""
+def _prepared(hparams: Hparams, world: World,
+              load_data: Callable[[Parts | None], Data]) -> tuple[Data, TrainingState, Position | None, list[str]]:
+    """The data, the state, the position of the saved state that it comes from (None for a new run), and lines for the log."""
     _check_start(hparams, world)
     if not hparams.resume or (hparams.resume == "auto" and not saved_states(hparams.run_folder)):
-        state, position, messages = new_state(hparams, world), None, []
+        data, state, position, messages = load_data(None), new_state(hparams, world), None, []
         seed_noise(hparams.seed, world)
     else:
         position, tensors, messages = load_state_folder(hparams.run_folder)
         _check_same_run(position, hparams, world)
-        state = new_state(hparams, world)
+        data, state = load_data(position.images), new_state(hparams, world)
         state.restore(position, tensors)
         restore_noise(tensors["noise"][world.rank], world)
         messages.append(f"resumed at step {position.iteration} after {position.seconds:.0f} s of training")
     _make_folder(hparams, world)
-    return state, position, messages
+    return data, state, position, messages
 
 
 def _make_folder(hparams: Hparams, world: World) -> None:

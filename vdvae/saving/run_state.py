@@ -30,6 +30,7 @@ class Position:
     first_iteration: int = 0
     consecutive_skips: int = 0
     log_sizes: dict = field(default_factory=dict)  # bytes of each log file
+    images: dict = field(default_factory=dict)  # digests of a folder's files, by part and relative path
 
 
 def save_state(run_folder: Path, position: Position, tensors: dict) -> Path:

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field
 
 import torch
 
+from vdvae.data.parts import Parts
 from vdvae.model.vae import VAE
 from vdvae.ranks.distributed import World
 from vdvae.records.train_window import Counters, TrainWindow
@@ -38,10 +39,10 @@ class TrainingState:
         """Seconds that the run has been training, in this process and in those before it."""
         return time.perf_counter() - self.start_time
 
-    def position(self, hparams: Hparams, ranks: int, log_sizes: dict[str, int]) -> Position:
+    def position(self, hparams: Hparams, ranks: int, log_sizes: dict[str, int], images: Parts) -> Position:
         """What a saved state keeps of the run besides the tensors."""
         return Position(self.iteration, self.epoch, self.step_in_epoch, ranks, vars(hparams), asdict(self.counters),
-                        self.window.as_dict(), self.seconds, self.first_iteration, self.consecutive_skips, log_sizes)
+                        self.window.as_dict(), self.seconds, self.first_iteration, self.consecutive_skips, log_sizes, images)
 
     def tensors(self, noises: list) -> dict:
         """The tensors of a saved state; `noises` has every rank's noise_state, in rank order."""

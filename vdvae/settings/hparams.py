@@ -10,7 +10,7 @@ from typing import get_args
 from stable_params import Constant, Parameterization, parse_parameterization
 from vdvae.data.spec import DATASETS, DatasetSpec
 from vdvae.settings.architecture_checks import check_architecture
-from vdvae.settings.block_strings import Widths
+from vdvae.settings.block_strings import Widths, parse_encoder_blocks
 from vdvae.settings.checks import HparamsError, check_minimum, check_settings, nearest
 from vdvae.settings.table import CHANGEABLE, GROUPS, Settings
 
@@ -34,6 +34,7 @@ class Hparams(Settings):
         if size is None:
             raise HparamsError(f"dataset {self.dataset} has images of any size: give --image_size")
         object.__setattr__(self, "image_size", size)
+        _check_first_resolution(self.enc_blocks, size)
         check_architecture(self.enc_blocks, self.dec_blocks, self.widths, size, self.bottleneck_multiple)
 
     @property
@@ -86,6 +87,19 @@ def load_hparams(argv: list[str]) -> Hparams:
         raise
     except ValueError as error:
         raise HparamsError(str(error)) from error
+
+
+def _check_first_resolution(enc_blocks: str, image_size: int) -> None:
+    first = parse_encoder_blocks(enc_blocks)[0].resolution
+    if first != image_size:
+        sizes = {name: _image_size(read_set(name)) for name in available_sets()}
+        fitting = ", ".join(name for name, size in sizes.items() if size == image_size)
+        instead = f"sets for {image_size}: {fitting}" if fitting else f"there are sets for {sorted(set(sizes.values()))}"
+        raise HparamsError(f"image_size is {image_size}, but enc_blocks begin at {first}; {instead}")
+
+
+def _image_size(values: dict) -> int:
+    return values.get("image_size") or DATASETS[values["dataset"]].image_size
 
 
 def available_sets() -> list[str]:

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from vdvae.data.folder import FolderImages, list_images
+from vdvae.data.folder import FolderImages
+from vdvae.data.listing import list_images
 from vdvae.model.vae import VAE
 from vdvae.ranks.distributed import World
 from vdvae.ranks.randomness import own_noise
@@ -94,7 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m vdvae.encode", description="Images to latents and back.",
                                      allow_abbrev=False)
     parser.add_argument("run", metavar="RUN", type=Path, help=f"a run's folder, with log.jsonl and {WEIGHTS}")
-    parser.add_argument("source", metavar="DIR|LATENTS", type=Path, help="a folder of PNG and JPEG images; or an .npz")
+    parser.add_argument("source", metavar="DIR|LATENTS", type=Path, help="a folder of images; or an .npz")
     way = parser.add_mutually_exclusive_group(required=True)
     way.add_argument("--out", metavar="FILE.npz", type=Path, help="encode the folder into this new file")
     way.add_argument("--decode", metavar="DIR", type=Path, help="decode the .npz into this new folder, as PNG")

@@ -2,13 +2,15 @@
 
 from collections.abc import Iterator, Sequence
 from itertools import islice
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, DistributedSampler
+from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from vdvae.data.images import ArrayImages, ImageSet
+from vdvae.data.parts import Parts
 from vdvae.data.splits import load_splits
 from vdvae.ranks.distributed import World
 from vdvae.settings.hparams import Hparams
@@ -53,6 +55,7 @@ class TrainLoader:
         if len(images) < hparams.n_batch * world.size:
             raise ValueError(f"n_batch {hparams.n_batch} on {world.size} ranks needs {hparams.n_batch * world.size} training "
                              f"images at least, {hparams.dataset} has {len(images)}")
+        self.notes, self.broken = images.notes, {}
         self.sampler = _Sampler(images, world.size, world.rank, seed=hparams.seed, drop_last=True)
         self.n_batch = hparams.n_batch
         self.steps_per_epoch = len(self.sampler) // self.n_batch
@@ -67,7 +70,12 @@ class TrainLoader:
         """The `steps_per_epoch` batches of one epoch, without the `first` ones of them, which are not loaded."""
         self.sampler.set_epoch(number)
         self.sampler.left_out = first * self.n_batch
-        return self.resident.batches(list(self.sampler), self.n_batch) if self.resident else iter(self.loader)
+        return self.resident.batches(list(self.sampler), self.n_batch) if self.resident else self._loaded()
+
+    def _loaded(self) -> Iterator[Tensor]:
+        for batch, broken in self.loader:
+            self.broken |= broken
+            yield batch
 
 
 def _make_loader(images: ImageSet, sampler: "_Sampler", hparams: Hparams, world: World, from_files: bool) -> DataLoader:
@@ -76,7 +84,7 @@ def _make_loader(images: ImageSet, sampler: "_Sampler", hparams: Hparams, world:
     if workers is None:  # without a GPU, training needs the cores, and mapping a file is as fast without processes
         workers = FILE_WORKERS if images.decodes or (from_files and on_cuda) else 0
     return DataLoader(
-        images, hparams.n_batch, sampler=sampler, drop_last=True, collate_fn=_same, num_workers=workers,
+        _WithBroken(images), hparams.n_batch, sampler=sampler, drop_last=True, collate_fn=_same, num_workers=workers,
         pin_memory=on_cuda, persistent_workers=workers > 0,
         generator=torch.Generator(),  # by default each epoch would take a number from training's noise
         multiprocessing_context="spawn" if workers else None,  # fork copies the state of MPI and CUDA
@@ -90,23 +98,58 @@ class _Sampler(DistributedSampler):
         return islice(super().__iter__(), self.left_out, None)
 
 
-def _same(batch: Tensor) -> Tensor:
-    """The set gives a batch as one tensor, so there is nothing to collate."""
+class _WithBroken(Dataset):
+    """Batches with the messages on files that this process could not read: with loader processes, it is not the trainer's."""
+
+    def __init__(self, images: ImageSet):
+        self.images = images
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitems__(self, indices: list[int]) -> tuple[Tensor, dict[str, str]]:
+        return self.images.__getitems__(indices), dict(self.images.broken)
+
+
+def _same(batch: tuple) -> tuple:
+    """The set gives a whole batch, so there is nothing to collate."""
     return batch
 
 
 class TrainingData(NamedTuple):
-    """The images that a run needs; `shown` `[n, H, W, 3]` are the first validation images, for the sample sheets."""
+    """The images that a run needs; `shown` `[n, H, W, 3]` are the first validation images, for the sample sheets.
+
+    `files` has the digests of a folder's files, by part and relative path; a saved state keeps it.
+    """
 
     train: TrainLoader
     valid: ImageSet
     test: ImageSet
     shown: Tensor
+    files: Parts
+
+    def broken(self) -> dict[str, str]:
+        """Messages, by path, on files that this rank could not read, and in whose place it read another one."""
+        return self.train.broken | self.valid.broken | self.test.broken
 
 
-def load_training_data(hparams: Hparams, world: World) -> TrainingData:
-    """The data set of `hparams`; raises OSError or ValueError for images that are missing, malformed or too few."""
-    splits = load_splits(hparams.dataset, hparams.data_root, hparams.image_size, hparams.seed)
+def load_training_data(hparams: Hparams, world: World, known: Parts | None) -> TrainingData:
+    """The data set of `hparams`; raises OSError or ValueError for images that are missing, malformed or too few.
+
+    `known` is `files` of the saved state that the run goes on from, None for a new run.
+    """
+    _check_apart(hparams)
+    splits = load_splits(hparams.dataset, hparams.data_root, hparams.image_size, hparams.seed, known)
     shown = min(hparams.num_images_visualize, len(splits.valid))
+    files = {part: images.files for part, images in splits._asdict().items() if images.files}
     return TrainingData(TrainLoader(splits.train, hparams, world), splits.valid, splits.test,
-                        splits.valid.__getitems__(list(range(shown))))
+                        splits.valid.__getitems__(list(range(shown))), files)
+
+
+def _check_apart(hparams: Hparams) -> None:
+    """Raise ValueError if the run's sample sheets would be among its images."""
+    root = Path(hparams.data_root).resolve()
+    has_parts = (root / "train").is_dir()
+    if hparams.dataset == "folder" and not has_parts and Path(hparams.save_dir).resolve().is_relative_to(root):
+        raise ValueError(f"save_dir {hparams.save_dir} lies in data_root {hparams.data_root}, so the run's sample sheets would become "
+                         "images: name your folder of images with --data_root, or another --save_dir")

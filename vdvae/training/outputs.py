@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from vdvae.data.files import written_whole
 from vdvae.data.images import ImageSet
+from vdvae.data.listing import first_names
 from vdvae.data.preprocess import Preprocess
 from vdvae.ranks.distributed import World
 from vdvae.ranks.randomness import noise_state
@@ -31,7 +32,7 @@ class Outputs:
         self.hparams, self.data, self.state, self.log, self.world = hparams, data, state, log, world
         self.folder = log.folder
         self.preprocess = Preprocess(hparams.dataset_spec)  # float32, whatever layout training has
-        self.not_saved = ""
+        self.not_saved, self.broken = "", 0
 
     @property
     def failures(self) -> str:
@@ -66,12 +67,20 @@ class Outputs:
     def _save_state(self) -> None:
         """Write the full state, from which --resume goes on."""
         noises = self.world.gather_objects(noise_state(self.world))
+        self._log_broken()
         if self.world.is_main:
             sizes = {name: (self.folder / name).stat().st_size for name in LOGS if (self.folder / name).exists()}
-            position = self.state.position(self.hparams, self.world.size, sizes)
+            position = self.state.position(self.hparams, self.world.size, sizes, self.data.files)
             with self._surviving_full_disk("checkpoint"):
                 save_state(self.folder, position, self.state.tensors(noises))
         self.world.barrier()
+
+    def _log_broken(self) -> None:
+        """Say which files any rank could not read since the process began, if there are more than last time."""
+        broken = {path: message for of_rank in self.world.gather_objects(self.data.broken()) for path, message in of_rank.items()}
+        if len(broken) > self.broken:
+            self.log(f"the next image took the place of {len(broken)} that cannot be read: {first_names(list(broken.values()))}")
+        self.broken = len(broken)
 
     def mark_finished(self) -> None:
         """Write FINISHED_FILE, unless the last checkpoint is missing."""

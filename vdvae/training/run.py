@@ -24,8 +24,9 @@ def run(hparams: Hparams, world: World) -> None:
 
 
 def _train(hparams: Hparams, world: World) -> None:
-    data = world.agree(lambda: load_training_data(hparams, world))
-    state, log = begin_or_resume(hparams, world)
+    data, state, log = begin_or_resume(hparams, world, lambda known: load_training_data(hparams, world, known))
+    for note in data.train.notes:
+        log(note)
     with listening(StopRequest()) as stop:
         Trainer(hparams, data, state, log, world, stop).run()
 
@@ -33,6 +34,8 @@ def _train(hparams: Hparams, world: World) -> None:
 def _test(hparams: Hparams, world: World) -> None:
     images = world.agree(lambda: load_splits(hparams.dataset, hparams.data_root, hparams.image_size, hparams.seed).test)
     vae, log = begin_test(hparams, world)
+    for note in images.notes:
+        log(note)
     what = (vae, images, Preprocess(hparams.dataset_spec), hparams.n_batch, world, hparams.seed)
     figures = evaluate(*what)
     if hparams.importance_samples:

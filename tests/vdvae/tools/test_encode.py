@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from vdvae.data.folder import read_image
+from vdvae.data.image_file import read_image
 from vdvae.data.preprocess import Preprocess
 from vdvae.ranks.distributed import World
 from vdvae.ranks.randomness import own_noise

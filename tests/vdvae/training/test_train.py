@@ -5,7 +5,6 @@ import math
 from pathlib import Path
 
 import imageio.v3 as imageio
-import numpy as np
 import pytest
 import torch
 
@@ -147,18 +146,6 @@ def test_test_at_end_scores_what_test_eval_would(tmp_path):
     scored = train(tmp_path / "b", *flags, "--test_eval", "--restore_ema_path", folder / "latest-model-ema.th")
     (alone,) = records(scored / "log.jsonl", "test_loss")
     assert all(at_end[key] == alone[key] for key in alone.keys() - {"time"})
-
-
-def test_ones_own_images(tmp_path):
-    """A folder with colour and grey images of any size, read by loader processes."""
-    generator = np.random.default_rng(0)
-    for index in range(12):
-        shape = (40 + index, 50, 3) if index % 3 else (45, 40)
-        imageio.imwrite(tmp_path / f"{index}.png", generator.integers(0, 256, shape, dtype=np.uint8))
-    folder = train(tmp_path / "runs", "--dataset", "folder", "--data_root", tmp_path, "--image_size", 32, "--num_workers", 1,
-                   "--num_iters", 4)
-    assert records(folder / "log.jsonl", "train_loss")[-1]["step"] == 3
-    assert records(folder / "log.jsonl", "eval_loss")[-1]["n_images"] == 1
 
 
 def test_a_batch_that_the_images_cannot_fill_is_refused(tmp_path):

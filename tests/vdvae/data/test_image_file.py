@@ -1,0 +1,106 @@
+"""How each kind of image file becomes a square of RGB pixels."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vdvae.data import image_file
+from vdvae.data.image_file import read_image, to_rgb
+
+
+def save(tmp_path, image: Image.Image, name: str = "image.png", **options):
+    image.save(tmp_path / name, **options)
+    return tmp_path / name
+
+
+def test_an_image_of_the_right_size_is_read_exactly(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 6, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(read_image(save(tmp_path, Image.fromarray(pixels)), 6), pixels)
+
+
+def test_centre_of_the_longer_side_is_kept(tmp_path):
+    pixels = np.broadcast_to(np.arange(10, dtype=np.uint8)[None, :, None], (4, 10, 3)).copy()
+    np.testing.assert_array_equal(read_image(save(tmp_path, Image.fromarray(pixels)), 4), pixels[:, 3:7])
+    upright = Image.fromarray(pixels.transpose(1, 0, 2).copy())
+    np.testing.assert_array_equal(read_image(save(tmp_path, upright), 4), pixels.transpose(1, 0, 2)[3:7])
+
+
+def test_shrinking_is_antialiased(tmp_path):
+    stripes = np.zeros((64, 64, 3), np.uint8)
+    stripes[:, ::2] = 255
+    small = read_image(save(tmp_path, Image.fromarray(stripes)), 8)
+    assert small[2:-2, 2:-2].min() > 120 and small[2:-2, 2:-2].max() < 136
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_a_large_jpeg_is_decoded_at_a_reduced_size_and_nearly_the_same(tmp_path, monkeypatch, mode):
+    waves = 127 + 100 * np.sin(np.arange(640)[:, None] / 17) * np.cos(np.arange(480) / 23)
+    image = Image.fromarray(waves.astype(np.uint8)).convert(mode)
+    path, sizes = save(tmp_path, image, "large.jpg", quality=95), []
+    monkeypatch.setattr(image_file, "to_rgb", lambda image: sizes.append(image.size) or to_rgb(image))
+    found = read_image(path, 16).astype(int)
+    monkeypatch.setattr(image_file, "DRAFT", 1000)
+    assert np.abs(found - read_image(path, 16)).max() <= 2 and sizes == [(60, 80), (480, 640)]
+
+
+def test_grey_becomes_three_equal_channels(tmp_path):
+    grey = np.arange(16, dtype=np.uint8).reshape(4, 4)
+    np.testing.assert_array_equal(read_image(save(tmp_path, Image.fromarray(grey)), 4), np.stack([grey] * 3, axis=-1))
+
+
+def test_sixteen_bit_grey_keeps_its_upper_bits(tmp_path):
+    deep = (np.arange(16, dtype=np.uint16) * 4000).reshape(4, 4)
+    found = read_image(save(tmp_path, Image.fromarray(deep)), 4)
+    np.testing.assert_array_equal(found, np.stack([deep // 256] * 3, axis=-1))
+
+
+@pytest.mark.parametrize("name", ["image.webp", "image.bmp", "image.tif", "image.tiff"])
+def test_other_types_are_read_exactly(tmp_path, name):
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 6, 3), dtype=np.uint8)
+    lossless = {"lossless": True} if name.endswith("webp") else {}
+    np.testing.assert_array_equal(read_image(save(tmp_path, Image.fromarray(pixels), name, **lossless), 6), pixels)
+
+
+def test_palette_is_looked_up(tmp_path):
+    image = Image.new("P", (2, 2))
+    image.putpalette([0, 0, 0, 200, 100, 50])
+    image.putdata([0, 1, 1, 0])
+    found = read_image(save(tmp_path, image), 2)
+    np.testing.assert_array_equal(found, [[[0, 0, 0], [200, 100, 50]], [[200, 100, 50], [0, 0, 0]]])
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_transparency_lies_over_white(tmp_path, mode):
+    image = Image.new("RGBA", (2, 1), (0, 0, 0, 255))
+    image.putpixel((1, 0), (0, 0, 0, 0))
+    options = {}
+    if mode == "P":
+        image = Image.new("P", (2, 1), 0)
+        image.putpalette([0, 0, 0, 9, 9, 9])
+        image.putpixel((1, 0), 1)
+        options = {"transparency": 1}
+    wide = image.convert(mode).resize((2, 2), Image.Resampling.NEAREST)
+    found = read_image(save(tmp_path, wide, **options), 2)
+    np.testing.assert_array_equal(found, [[[0] * 3, [255] * 3]] * 2)
+
+
+def test_camera_orientation_is_applied(tmp_path):
+    pixels = np.zeros((8, 8, 3), np.uint8)
+    pixels[:, 4:] = 255
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was held so that the image must be turned clockwise
+    found = read_image(save(tmp_path, Image.fromarray(pixels), "turned.png", exif=exif), 8)
+    np.testing.assert_array_equal(found, np.rot90(pixels, k=-1))
+
+
+def test_cmyk_jpeg(tmp_path):
+    path = save(tmp_path, Image.new("CMYK", (8, 8), (0, 0, 0, 0)), "print.jpg")
+    assert read_image(path, 8).min() >= 254
+
+
+def test_undecodable_files_are_named(tmp_path, write_flat):
+    whole = write_flat("whole.png", 9, (64, 64)).read_bytes()
+    for name, content in {"empty.png": b"", "text.jpg": b"hello", "cut.png": whole[: len(whole) // 2]}.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(ValueError, match=f"cannot decode image .*{name}"):
+            read_image(tmp_path / name, 4)
