@@ -45,7 +45,7 @@ def clone(tmp_path_factory) -> Path:
         if not path.name.startswith(".") and path.name not in ("saved_models", "quickstart_runs"):
             (folder / path.name).symlink_to(path)
     _make_home(folder / "home")
-    shutil.copytree(folder / "home" / "pictures", folder / "IMAGES")
+    shutil.copytree(folder / "home" / "pictures", folder / "pictures")
     (folder / "mine.toml").write_text("wd = 0.01\n")
     (folder / "bin").mkdir()
     for name, command in (("python", sys.executable), ("torchrun", f"{sys.executable} -m torch.distributed.run"),

@@ -35,7 +35,7 @@ def page(project) -> str:
 
 
 def run_line(line: str, monkeypatch) -> None:
-    """Run `.venv/bin/python ...` in this process."""
+    """Run `python ...` in this process."""
     _, *words = shlex.split(line)
     run, name, arguments = (runpy.run_module, words[1], words[2:]) if words[0] == "-m" else (runpy.run_path, words[0], words[1:])
     monkeypatch.setattr(sys, "argv", [name, *arguments])
@@ -55,11 +55,12 @@ def test_the_commands_lead_from_a_folder_to_samples(page, project, tmp_path, mon
     monkeypatch.setattr(hparams, "HPS_FOLDER", tmp_path / "sets")
     monkeypatch.chdir(tmp_path)
     block = re.search(r"## From a folder to samples\n\n```\n(.*?)```", page, re.DOTALL)[1]
-    lines = [line for line in block.splitlines() if line.startswith(".venv/bin/python ")]
-    assert len(lines) == 2
+    lines = [line for line in block.splitlines() if line.startswith("python ")]
+    assert len(lines) == 3
     for line in lines:
         run_line(line, monkeypatch)
     assert Image.open("saved_models/mine/samples-3.png").width == 64 * 2  # two validation images
+    assert Image.open("samples.png").size == (8 * 64, 8 * 64)
 
 
 def test_the_table_is_that_of_the_sets(page):
