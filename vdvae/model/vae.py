@@ -40,8 +40,8 @@ class VAE(nn.Module):
         """Score a batch: `input` `[B, 3, H, W]` standardised, `target` `[B, H, W, 3]` in [-1, 1].
 
         Draws one standard normal tensor per decoder block, in block order, from the global generator. Distributions and
-        likelihood are float32 whatever the convolutions run in. Raises ValueError for tensors of another shape, and on a
-        CPU for a target outside [-1, 1]; a GPU would have to be waited for.
+        likelihood are float32 whatever the convolutions run in. Raises ValueError for tensors of another shape or kind.
+        Only after `eval()` does it raise ValueError for a target outside [-1, 1]: in training the host waits for no value.
         """
         self._check_input(input)
         return self.score(self.encoder(input), target)
@@ -94,9 +94,9 @@ class VAE(nn.Module):
 
     def _check_target(self, target: Tensor) -> None:
         size = self.decoder.image_size
-        if tuple(target.shape[1:]) != (size, size, 3):
-            raise ValueError(f"target is {list(target.shape)}, it must be [B, {size}, {size}, 3]")
-        if target.device.type == "cpu" and bool((target.abs() > 1).any()):
+        if tuple(target.shape[1:]) != (size, size, 3) or not target.is_floating_point():
+            raise ValueError(f"target is {target.dtype} {list(target.shape)}, it must be float [B, {size}, {size}, 3]")
+        if not self.training and bool((target.abs() > 1).any()):
             raise ValueError(f"target lies in [{target.min():g}, {target.max():g}], it must lie in [-1, 1]")
 
 

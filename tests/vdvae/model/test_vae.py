@@ -57,11 +57,12 @@ def test_samples_are_images(small_hparams, n):
 
 
 def test_what_does_not_fit_the_model_is_named(small_hparams, small_batch):
-    vae, (input, target) = VAE(small_hparams()), small_batch
+    vae, (input, target) = VAE(small_hparams()).eval(), small_batch
     for call, words in (
         (lambda: vae(input[:, :, :4], target), r"input is \[4, 3, 4, 8\], it must be \[B, 3, 8, 8\]"),
         (lambda: vae.encode(input[0]), r"input is \[3, 8, 8\]"),
-        (lambda: vae(input, input), r"target is \[4, 3, 8, 8\], it must be \[B, 8, 8, 3\]"),
+        (lambda: vae(input, input), r"target is torch.float32 \[4, 3, 8, 8\], it must be float \[B, 8, 8, 3\]"),
+        (lambda: vae(input, target.byte()), r"target is torch.uint8 \[4, 8, 8, 3\]"),
         (lambda: vae(input, target * 255), r"target lies in \[-25\d.*, 25\d.*\], it must lie in \[-1, 1\]"),
         (lambda: vae.sample(-1), "n is -1, it must be at least 1"),
     ):
