@@ -1,5 +1,6 @@
 """Prints the device that this rank gets, or the error, where each node seems to have one GPU: `picked_devices.py DEVICE ...`"""
 
+import os
 import sys
 
 import torch
@@ -10,6 +11,7 @@ torch.cuda.device_count, torch.cuda.set_device = lambda: 1, lambda _: None
 for wanted in sys.argv[1:]:
     try:
         with join_world(None if wanted == "none" else wanted) as world:
-            print(f"{wanted}: rank {world.rank} on {world.device}", flush=True)
+            line = f"rank {world.rank} on {world.device}"
     except LaunchError as error:
-        print(f"{wanted}: {error}", flush=True)
+        line = error
+    os.write(1, f"{wanted}: {line}\n".encode())  # print would write the line's end apart, and the ranks share a screen
