@@ -158,7 +158,8 @@ def test_a_run_failed_by_a_nan_by_its_final_loss_or_by_getting_stuck(write_run):
     runs = {"nan": {"nan": 1}, "loss": {"elbo": math.inf}, "stuck": {"high": 3, "step": 2}, "high": {"high": 2, "step": 2},
             "freed": {"high": 3, "step": 4}}
     groups = compare(*(write_run(name, name, max_consecutive_skips=3, **values) for name, values in runs.items()))["groups"]
-    assert {group["parameterization"]: group["failed"] for group in groups} == {"nan": 1, "loss": 1, "stuck": 1, "high": 0, "freed": 0}
+    failed = {group["parameterization"]: group["failed"] for group in groups}
+    assert failed == {"nan": 1, "loss": 1, "stuck": 1, "high": 0, "freed": 0}
 
 
 def test_the_text_ends_with_the_verdict_and_the_next_command(write_run, capsys):

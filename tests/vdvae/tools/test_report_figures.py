@@ -105,7 +105,8 @@ def test_figure2_counts_thousands_on_a_logarithmic_axis(make_run):
 
 def test_the_verdicts_picture_has_the_losses_and_a_row_of_marks_for_each_run(make_run):
     explin = make_run("a", [(0, 3.0, 0), (9, 2.0, 1)], [(4, "decoder", 0)])
-    vanilla = make_run("b", [(0, 3.0, 0), (9, 2.5, 2)], [(3, "decoder", 0), (3, "decoder", 1), (7, "encoder", None)], sigma_param="vanilla")
+    events = [(3, "decoder", 0), (3, "decoder", 1), (7, "encoder", None)]
+    vanilla = make_run("b", [(0, 3.0, 0), (9, 2.5, 2)], events, sigma_param="vanilla")
     vanilla.events[1]["reason"] = "rate_nan"
     assert skipped_steps(vanilla) == {3: True, 7: False} and skipped_steps(explin) == {4: False}
     loss, marks = draw_verdict([explin, vanilla], ["vanilla", "explin"]).axes
