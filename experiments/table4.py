@@ -2,14 +2,12 @@
 
 import argparse
 import shlex
-import shutil
 import sys
-import sysconfig
 from pathlib import Path
 
 from tabulate import tabulate
 
-from experiments.study.runner import STOPPED, Outcomes, run_all
+from experiments.study.runner import STOPPED, Outcomes, launcher_of, run_all
 from experiments.study.runs import TRAIN, Plan, Run, StudyError, check_study, hparams_of, set_of, study
 from experiments.study.slurm import Job, array_script, write_script
 from vdvae.settings.hparams import HparamsError
@@ -38,7 +36,7 @@ def _list(runs: list[Run], ranks: int) -> int:
     for run in runs:
         hparams_of(run)
     for run in runs:
-        print(shlex.join([*_launcher(ranks), *run.command]))
+        print(shlex.join([*launcher_of(ranks), *run.command]))
     return 0
 
 
@@ -53,11 +51,10 @@ def _write_slurm(runs: list[Run], args: argparse.Namespace) -> int:
 
 
 def _run(runs: list[Run], args: argparse.Namespace) -> int:
-    launcher = _launcher(args.ranks)
     check_study(runs, args.ranks)
     if args.report:
         _check_report(Path(args.report))
-    outcomes = run_all(runs, launcher)
+    outcomes = run_all(runs, launcher_of(args.ranks))
     compared = 0 if outcomes.exit_code == STOPPED else _compare([run for run in runs if run.is_finished], args.report)
     _print_outcomes(outcomes)
     return outcomes.exit_code or int(compared != 0)
@@ -81,16 +78,6 @@ def _print_outcomes(outcomes: Outcomes) -> None:
     if missing:
         print(f"\n{missing} of {len(outcomes)} runs are not finished: the same command (with a new --report) "
               "continues them", file=sys.stderr)
-
-
-def _launcher(ranks: int) -> list[str]:
-    if ranks == 1:
-        return []
-    beside = Path(sysconfig.get_path("scripts")) / "mpiexec"
-    mpiexec = str(beside) if beside.exists() else shutil.which("mpiexec")
-    if mpiexec is None:
-        raise StudyError(f"--ranks {ranks} needs mpiexec, which is not there: install the mpich package, or use --ranks 1")
-    return [mpiexec, "-n", str(ranks)]
 
 
 def _plan(args: argparse.Namespace, program: Path) -> Plan:

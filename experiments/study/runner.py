@@ -2,8 +2,10 @@
 
 import fcntl
 import shlex
+import shutil
 import signal
 import subprocess
+import sysconfig
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -74,6 +76,17 @@ def run_all(runs: list[Run], launcher: list[str]) -> Outcomes:
                 print(f"\n== {number} of {len(runs)}, {run.desc}: {shlex.join(command)}", flush=True)
                 outcomes[run.desc] = _outcome(run, child.run(command, lock), child.asked_to_stop)
     return outcomes
+
+
+def launcher_of(ranks: int) -> list[str]:
+    """What starts a command on this many ranks; StudyError without mpiexec."""
+    if ranks == 1:
+        return []
+    beside = Path(sysconfig.get_path("scripts")) / "mpiexec"
+    mpiexec = str(beside) if beside.exists() else shutil.which("mpiexec")
+    if mpiexec is None:
+        raise StudyError(f"--ranks {ranks} needs mpiexec, which is not there: install the mpich package, or use --ranks 1")
+    return [mpiexec, "-n", str(ranks)]
 
 
 def _outcome(run: Run, code: int, asked_to_stop: bool) -> tuple[str, int]:

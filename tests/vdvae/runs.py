@@ -13,7 +13,8 @@ from vdvae.training import run as run_module
 from vdvae.training.run import run
 
 TINY = ["--hps", "photos32_overfit", "--width", "8", "--zdim", "2", "--num_mixtures", "1", "--sigma_param", "explin",
-        "--dec_blocks", "1x1,4m1,32m4", "--enc_blocks", "32d8,4d4,1x1", "--num_iters", "12", "--iters_per_print", "5",
+        "--dec_blocks", "1x1,4m1,32m4", "--enc_blocks", "32d8,4d4,1x1", "--n_batch", "4", "--lr", "0.03", "--num_iters", "12",
+        "--iters_per_print", "5",
         "--num_images_visualize", "3", "--num_variables_visualize", "1", "--num_temperatures_visualize", "1"]
 # A threshold that some of the updates exceed: events and skips are part of what must come back.
 FLAGS = [*TINY, "--iters_per_save", "5", "--skip_threshold", "3"]

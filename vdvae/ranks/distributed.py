@@ -8,7 +8,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import torch
@@ -125,8 +125,9 @@ def launched_rank() -> int:
 def join_world(device: str | None = None, port: int = 0) -> Iterator[World]:
     """Meet the other ranks, yield this process's World, and leave them at the end.
 
-    `device` is cpu, cuda or None (cuda where there is one). Raises LaunchError. StartError and RunEnded pass through, as
-    all ranks raise them together. Any other error in the block ends all ranks with exit code 1, after its traceback.
+    `device` is cpu, cuda or None: cuda where every rank has a GPU of its own, else cpu on all ranks. LaunchError, StartError
+    and RunEnded are raised on all ranks together. Any other error in the block ends all ranks with exit code 1, after its
+    traceback.
     """
     if "TORCHELASTIC_RUN_ID" in os.environ:
         context = _torchrun_world(device)
@@ -134,7 +135,7 @@ def join_world(device: str | None = None, port: int = 0) -> Iterator[World]:
         context = _mpi_world(device, port)
     else:
         _check_alone()
-        context = contextlib.nullcontext(World(device=_pick_device(device, 0)))
+        context = contextlib.nullcontext(World(device=_pick_device(device, World(), _spare_gpus(1))))
     with context as world:
         if "OMP_NUM_THREADS" not in os.environ:
             torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // world.local_size))
@@ -159,8 +160,12 @@ def _errors_on_screen(world: World) -> Iterator[None]:
 def _torchrun_world(device: str | None) -> Iterator[World]:
     names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
     rank, size, local_rank, local_size = (int(os.environ[name]) for name in names)
-    world = World(rank, size, local_rank, local_size, _pick_device(device, local_rank))
-    dist.init_process_group(_backend(world.device))
+    world = World(rank, size, local_rank, local_size)
+    store, *_ = next(dist.rendezvous("env://"))
+    store.set(f"spare_gpus/{rank}", str(_spare_gpus(local_size)))
+    spare = min(int(store.get(f"spare_gpus/{other}")) for other in range(size))
+    world = replace(world, device=_pick_device(device, world, spare))
+    dist.init_process_group(_backend(world.device), store=store, rank=rank, world_size=size)
     try:
         yield world
     finally:
@@ -175,12 +180,13 @@ def _mpi_world(device: str | None, port: int) -> Iterator[World]:
     _check_size(comm.size)
     node = comm.Split_type(MPI.COMM_TYPE_SHARED)
     try:
-        world = World(comm.rank, comm.size, node.rank, node.size, _pick_device(device, node.rank))
+        world = World(comm.rank, comm.size, node.rank, node.size)
+        world = replace(world, device=_pick_device(device, world, comm.allreduce(_spare_gpus(node.size), MPI.MIN)))
         if world.size > 1:
             dist.init_process_group(_backend(world.device), store=_meet(comm, node.size, port),
                                     rank=world.rank, world_size=world.size)
         yield world
-    except (StartError, RunEnded):
+    except (LaunchError, StartError, RunEnded):
         raise
     except BaseException:
         if comm.size > 1:
@@ -226,15 +232,24 @@ def _meet(comm, node_size: int, port: int) -> dist.TCPStore:
     return dist.TCPStore(host, port, is_master=False)
 
 
-def _pick_device(wanted: str | None, local_rank: int) -> torch.device:
-    if wanted == "cpu" or (wanted is None and not torch.cuda.is_available()):
+def _spare_gpus(local_size: int) -> int:
+    """GPUs of this node less its ranks."""
+    return torch.cuda.device_count() - local_size
+
+
+def _pick_device(wanted: str | None, world: World, spare: int) -> torch.device:
+    """The device of this rank; `spare`, the GPUs less the ranks of the node that has the fewest, makes all ranks choose alike.
+
+    Raises LaunchError where cuda is wanted and a rank would have no GPU of its own.
+    """
+    few = f"a node has {-spare} more ranks than GPUs that PyTorch sees"
+    if wanted == "cuda" and spare < 0:
+        raise LaunchError(f"--device cuda: {few}; start at most one rank a GPU, or use --device cpu")
+    if wanted == "cpu" or spare < 0:
+        if wanted is None and world.is_main and torch.cuda.device_count():
+            print(f"note: {few}, so all ranks run on the CPU", file=sys.stderr)
         return torch.device("cpu")
-    if not torch.cuda.is_available():
-        raise LaunchError("--device cuda: PyTorch sees no CUDA device here; use --device cpu")
-    if local_rank >= torch.cuda.device_count():
-        raise LaunchError(f"rank {local_rank} of this node has no GPU: the node shows {torch.cuda.device_count()}; "
-                          "start at most that many ranks a node")
-    device = torch.device("cuda", local_rank)
+    device = torch.device("cuda", world.local_rank)
     torch.cuda.set_device(device)
     return device
 

@@ -4,6 +4,7 @@ import argparse
 import importlib.util
 import json
 import math
+import shlex
 import sys
 from collections import Counter
 from pathlib import Path
@@ -15,6 +16,7 @@ from vdvae.records.run_log import LABELLED, RunLog, read_run
 from vdvae.records.step_report import REASONS
 from vdvae.settings.table import Effect, settings_that_change
 from vdvae.tools.inspect import cell, dict_table
+from vdvae.tools.report.summary import sentences
 from vdvae.tools.report.table4 import PAPER_TABLE_4, spread_cell
 
 TABLE_4 = tuple(PAPER_TABLE_4)
@@ -42,12 +44,14 @@ def spread(values: list[float | None]) -> Spread:
 
 
 def report(runs: list[RunLog]) -> dict:
-    """Groups by parameterization, single runs, warnings and notes, as one JSON-able dict."""
+    """Groups by parameterization, single runs, warnings, notes, the verdict and the next command, as one JSON-able dict."""
     labels = {run.parameterization for run in runs}
     labels = [*(label for label in TABLE_4 if label in labels), *sorted(labels - {*TABLE_4})]
     groups = [_group_row([run for run in runs if run.parameterization == label]) for label in labels]
     notes = [f"{run.name}: {note}" for run in runs for note in run.notes]
-    return {"groups": groups, "runs": [_run_row(run) for run in runs], "warnings": warnings(runs), "notes": notes}
+    worst = max(runs, key=lambda run: run.counts["skipped_updates"] or 0)
+    return {"groups": groups, "runs": [_run_row(run) for run in runs], "warnings": warnings(runs), "notes": notes,
+            "verdict": sentences(groups), "next": shlex.join([_python(), "-m", "vdvae.inspect", worst.name])}
 
 
 def warnings(runs: list[RunLog]) -> list[str]:
@@ -69,7 +73,7 @@ def warnings(runs: list[RunLog]) -> list[str]:
 
 
 def render(report: dict) -> str:
-    """The report as text: the table of groups, warnings, the table of runs, notes."""
+    """The report as text: the table of groups, warnings, the table of runs, notes, the verdict and the next command."""
     headers = ["parameterization", "runs", "seeds", "high gradients", "NaN updates", "skipped updates",
                "NELBO (nats/dim)", "bits/dim", "split"]
     groups = [_group_cells(group) for group in report["groups"]]
@@ -78,6 +82,8 @@ def render(report: dict) -> str:
         [f"warning: {warning}" for warning in report["warnings"]],
         [dict_table(report["runs"])],
         [f"note: {note}" for note in report["notes"]],
+        report["verdict"],
+        [f"Next, where it began: {report['next']}"],
     ]
     return "\n\n".join("\n".join(part) for part in parts if part)
 
@@ -94,11 +100,12 @@ def main(argv: list[str] | None = None) -> int:
             from vdvae.tools.report.files import write_report  # imports matplotlib, which only --out needs
 
             write_report(args.out, runs, compared)
-            print(f"report: {args.out / 'report.html'}", file=sys.stderr)
     except (OSError, ValueError, ModuleNotFoundError) as error:
         print(f"compare: {error}", file=sys.stderr)
         return 2
-    print(json.dumps(compared, indent=1) if args.json else render(compared))
+    print(json.dumps(compared, indent=1) if args.json else render(compared), flush=True)
+    if args.out is not None:
+        print(f"picture: {args.out / 'verdict.png'}\nreport: {args.out / 'report.html'}", file=sys.stderr)
     return 0
 
 
@@ -120,6 +127,12 @@ def _check_out(folder: Path) -> None:
                                   "pip install 'stable-vdvae[report]' or pip install 'matplotlib>=3.8'")
 
 
+def _python() -> str:
+    """This interpreter as one would type it here."""
+    python = Path(sys.executable)
+    return str(python.relative_to(Path.cwd()) if python.is_relative_to(Path.cwd()) else python)
+
+
 def _group_row(runs: list[RunLog]) -> dict:
     spreads = {
         "high_gradients": [run.counts["high_grad"] for run in runs],
@@ -128,13 +141,29 @@ def _group_row(runs: list[RunLog]) -> dict:
         "nelbo": [run.final_nelbo.nats_per_dim for run in runs],
         "bits_per_dim": [run.final_nelbo.bits_per_dim for run in runs],
     }
+    failures = [_failed(run) for run in runs]
     return {
         "parameterization": runs[0].parameterization,
         "runs": len(runs),
+        "failed": None if None in failures else sum(failures),
         "seeds": [run.seed for run in runs],
         **{name: spread(values)._asdict() for name, values in spreads.items()},
         "splits": sorted({run.final_nelbo.split for run in runs}),
     }
+
+
+def _failed(run: RunLog) -> bool | None:
+    """By summary.RULE; None where the log does not say."""
+    if not math.isfinite(run.final_nelbo.nats_per_dim) or _is_stuck(run):
+        return True
+    return None if run.counts["nan_updates"] is None else run.counts["nan_updates"] > 0
+
+
+def _is_stuck(run: RunLog) -> bool:
+    """Whether the run's last updates were all skipped, as many as end a run."""
+    limit = run.hparams.get("max_consecutive_skips")
+    skipped = {event["step"] for event in run.events if event.get("skipped", True)}
+    return bool(limit) and skipped.issuperset(range(max(skipped, default=0) - limit + 1, (run.last_step or 0) + 1))
 
 
 def _group_cells(group: dict) -> list[str]:

@@ -8,6 +8,7 @@ import torch
 from tests.vdvae.ranks.three_updates import SCENARIOS
 
 PROGRAM = Path(__file__).parent / "three_updates.py"
+DEVICES = Path(__file__).parent / "picked_devices.py"
 
 
 def loaded(folder: Path, scenario: str) -> list[dict]:
@@ -89,3 +90,19 @@ def test_nan_on_one_rank_skips_the_update_on_all(two_ranks):
     for step in range(4):
         assert torch.equal(ranks[0]["weights"][step], ranks[1]["weights"][step])
         assert torch.equal(ranks[0]["averages"][step], ranks[1]["averages"][step])
+
+
+@pytest.mark.parametrize("launcher, wanted", [("run_mpi", ["none", "cuda"]), ("run_torchrun", ["none"])])
+def test_two_ranks_with_one_gpu_all_run_on_the_cpu_or_refuse_together(request, launcher, wanted):
+    done = request.getfixturevalue(launcher)(2, DEVICES, *wanted)
+    assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
+    refused = ("cuda: --device cuda: a node has 1 more ranks than GPUs that PyTorch sees; start at most one rank a GPU, "
+               "or use --device cpu")
+    expected = {"none": ["none: rank 0 on cpu", "none: rank 1 on cpu"], "cuda": [refused, refused]}
+    assert sorted(filter(None, done.stdout.splitlines())) == sorted(line for name in wanted for line in expected[name])
+    assert done.stderr.count("so all ranks run on the CPU") == wanted.count("none")
+
+
+def test_one_rank_takes_the_gpu(run_python):
+    assert run_python(DEVICES, "none", "cuda", "cpu").stdout.splitlines() == [
+        "none: rank 0 on cuda:0", "cuda: rank 0 on cuda:0", "cpu: rank 0 on cpu"]

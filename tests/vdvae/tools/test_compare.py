@@ -2,6 +2,8 @@
 
 import json
 import math
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -152,12 +154,29 @@ def test_unknown_counts_make_the_mean_unknown(write_run, tmp_path, capsys):
     assert row[3:7] == ["0, -", "-", "-", "-"] and row[7] == "2.000 ± 0.000"
 
 
+def test_a_run_failed_by_a_nan_by_its_final_loss_or_by_getting_stuck(write_run):
+    runs = {"nan": {"nan": 1}, "loss": {"elbo": math.inf}, "stuck": {"high": 3, "step": 2}, "high": {"high": 2, "step": 2},
+            "freed": {"high": 3, "step": 4}}
+    groups = compare(*(write_run(name, name, max_consecutive_skips=3, **values) for name, values in runs.items()))["groups"]
+    failed = {group["parameterization"]: group["failed"] for group in groups}
+    assert failed == {"nan": 1, "loss": 1, "stuck": 1, "high": 0, "freed": 0}
+
+
+def test_the_text_ends_with_the_verdict_and_the_next_command(write_run, capsys):
+    vanilla = write_run("v 1", "vanilla", high=2, nan=3)
+    assert main([write_run("a", high=1), vanilla]) == 0
+    verdict, _, _, following = capsys.readouterr().out.splitlines()[-4:]  # between them the rule and an empty line
+    assert verdict.startswith("vanilla (1 of 1 runs) failed, explin (0 of 1 runs) did not.")
+    python, command = following.removeprefix("Next, where it began: ").split(" ", 1)
+    assert Path(python).resolve() == Path(sys.executable).resolve() and command == f"-m vdvae.inspect '{vanilla}'"
+
+
 def test_json_is_the_same_report(write_run, capsys):
     paths = [write_run("a"), write_run("b", seed=1, high=2)]
     assert main([*paths, "--json"]) == 0
     printed = json.loads(capsys.readouterr().out)
     assert printed["groups"][0]["high_gradients"] == {"mean": 1.0, "std": pytest.approx(math.sqrt(2))}
-    assert printed.keys() == {"groups", "runs", "warnings", "notes"}
+    assert printed.keys() == {"groups", "runs", "warnings", "notes", "verdict", "next"}
 
 
 def test_bad_run_ends_with_code_2_and_one_line(write_run, tmp_path, capsys):

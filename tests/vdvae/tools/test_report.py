@@ -23,7 +23,7 @@ from vdvae.tools.report.table4 import PAPER_TABLE_4, paper_row
 ROOT = Path(__file__).resolve().parents[3]
 HPARAMS = {"dataset": "photos32", "dec_blocks": "1x1,4m1,4x1", "num_variables_visualize": 1,
            "num_temperatures_visualize": 2, "prior_const1": False}
-ALWAYS = {"report.html", "report.json", "report.csv", "figure2.png", "skips.png"}
+ALWAYS = {"report.html", "report.json", "report.csv", "verdict.png", "figure2.png", "skips.png"}
 
 
 def train_line(step, elbo, skipped):
@@ -101,7 +101,7 @@ def test_files_of_the_folder(write_run, tmp_path, capsys):
     out, _ = write_report(tmp_path / "deep", *runs)
     assert str(out / "report.html") in capsys.readouterr().err
     assert {file.name for file in out.iterdir()} == ALWAYS | {"figure3.png"}
-    for name in ("figure2.png", "skips.png", "figure3.png"):
+    for name in ("verdict.png", "figure2.png", "skips.png", "figure3.png"):
         assert imageio.imread(out / name).std() > 5  # something is drawn
     assert main([*runs, "--json"]) == 0
     assert (out / "report.json").read_text() == capsys.readouterr().out
@@ -130,11 +130,18 @@ def test_the_papers_figures():
 def test_the_page_needs_nothing_else(write_run, tmp_path):
     out, text = write_report(tmp_path, write_run("a"), write_run("b", sigma_param="vanilla"))
     page = Page(text)
-    assert not page.open and page.links == page.images and len(page.images) == 4
+    assert not page.open and page.links == page.images and len(page.images) == 5
     assert "url(" not in text and "@import" not in text and "<script" not in text
     pictures = [b64decode(source.removeprefix("data:image/png;base64,"), validate=True) for source in page.images]
-    assert pictures[:2] == [(out / "figure2.png").read_bytes(), (out / "skips.png").read_bytes()]
-    assert pictures[2] == (tmp_path / "b" / "samples-100.png").read_bytes()  # vanilla first, as in Table 4
+    assert pictures[:3] == [(out / f"{name}.png").read_bytes() for name in ("verdict", "figure2", "skips")]
+    assert pictures[3] == (tmp_path / "b" / "samples-100.png").read_bytes()  # vanilla first, as in Table 4
+
+
+def test_the_page_begins_with_the_verdict_its_picture_and_the_next_command(write_run, tmp_path):
+    _, text = write_report(tmp_path, write_run("a"), write_run("b", sigma_param="vanilla", high=3))
+    first = text[:text.index("Table 4")]
+    places = [first.index(part) for part in ("Neither vanilla (0 of 1 runs)", "<img", f"-m vdvae.inspect {tmp_path / 'b'}<")]
+    assert places == sorted(places)
 
 
 def test_the_rows_of_a_sheet_are_named(write_run, tmp_path):

@@ -16,6 +16,7 @@ from vdvae.tools.report.figure2 import (
 from vdvae.tools.report.figure3 import Sheet, draw_figure3, row_labels
 from vdvae.tools.report.rate_figure import draw_rates
 from vdvae.tools.report.skip_map import BINS, draw_skip_map, skip_map
+from vdvae.tools.report.verdict_figure import draw_verdict, skipped_steps
 from vdvae.training.sample_sheet import sheet_rows
 
 LN2 = math.log(2)
@@ -100,6 +101,23 @@ def test_figure2_counts_thousands_on_a_logarithmic_axis(make_run):
     run = make_run("a", [(0, 3.0, 0), (9, 2.0, 2645)])
     assert draw_figure2([run], ["explin"]).axes[1].get_yscale() == "symlog"
     assert draw_figure2([make_run("b", [(9, 2.0, 30)])], ["explin"]).axes[1].get_yscale() == "linear"
+
+
+def test_the_verdicts_picture_has_the_losses_and_a_row_of_marks_for_each_run(make_run):
+    explin = make_run("a", [(0, 3.0, 0), (9, 2.0, 1)], [(4, "decoder", 0)])
+    events = [(3, "decoder", 0), (3, "decoder", 1), (7, "encoder", None)]
+    vanilla = make_run("b", [(0, 3.0, 0), (9, 2.5, 2)], events, sigma_param="vanilla")
+    vanilla.events[1]["reason"] = "rate_nan"
+    assert skipped_steps(vanilla) == {3: True, 7: False} and skipped_steps(explin) == {4: False}
+    loss, marks = draw_verdict([explin, vanilla], ["vanilla", "explin"]).axes
+    assert [list(line.get_ydata()) for line in loss.lines[:2]] == [[3.0 / LN2, 2.5 / LN2], [3.0 / LN2, 2.0 / LN2]]
+    assert [tick.get_text() for tick in marks.get_yticklabels()] == ["vanilla, seed 0: 2 skipped", "explin, seed 0: 1 skipped"]
+    drawn = [[segment[0][0] for segment in lines.get_segments()] for lines in marks.collections]
+    assert drawn == [[7], [3], [4], []]  # high gradients, then NaN, of vanilla and of explin
+
+
+def test_without_events_log_lines_mark_the_skips(make_run):
+    assert skipped_steps(make_run("a", [(0, 3.0, 0), (9, 2.0, 3), (19, 2.0, 3)])) == {9: False}
 
 
 def test_many_parameterizations_still_differ():

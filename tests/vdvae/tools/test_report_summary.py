@@ -1,47 +1,50 @@
-"""The sentences that say whether it helped: counts, the loss against the spread over seeds, what they refuse."""
+"""The verdict in sentences: who failed, the counts of both, and losses only beside their spread over seeds."""
 
 import math
 
+import pytest
+
 from vdvae.tools.compare import spread
-from vdvae.tools.report.summary import sentences
+from vdvae.tools.report.summary import RULE, sentences
 
 
-def group(label, bits, skipped=(0,), splits=("valid",)):
-    spreads = {"skipped_updates": skipped, "nan_updates": skipped, "bits_per_dim": bits}
+def group(label, failed, bits=(5.0,), nan=(0,), skipped=(0,), splits=("valid",)):
+    spreads = {"nan_updates": nan, "skipped_updates": skipped, "bits_per_dim": bits}
     spreads = {name: spread(list(values))._asdict() for name, values in spreads.items()}
-    return {"parameterization": label, "splits": list(splits), **spreads}
+    return {"parameterization": label, "runs": len(bits), "failed": failed, "splits": list(splits), **spreads}
 
 
-def test_counts_and_loss_stand_against_the_baselines():
-    [sentence] = sentences([group("vanilla", (2.90, 2.92), (4, 6)), group("explin", (2.75, 2.77), (0, 1))])
-    assert sentence == ("explin (in brackets: vanilla): 0.5 ± 0.7 skipped updates (5.0 ± 1.4), 0.5 ± 0.7 NaN updates "
-                        "(5.0 ± 1.4), 2.760 ± 0.014 bits/dim (2.910 ± 0.014): the loss is lower by 0.150, "
-                        "more than the larger standard deviation of 0.014.")
+@pytest.mark.parametrize("theirs, ours, verdict", [
+    (1, 0, "vanilla (1 of 1 runs) failed, explin (0 of 1 runs) did not."),
+    (1, 1, "Both vanilla (1 of 1 runs) and explin (1 of 1 runs) failed."),
+    (0, 0, "Neither vanilla (0 of 1 runs) nor explin (0 of 1 runs) failed: this says nothing about stability."),
+    (0, 1, "explin (1 of 1 runs) failed, vanilla (0 of 1 runs) did not."),
+    (None, 1, "Whether vanilla or explin failed is unknown: a log has no counts."),
+])
+def test_the_verdict_by_who_failed(theirs, ours, verdict):
+    first, rule = sentences([group("vanilla", theirs), group("explin", ours)])
+    assert first.startswith(verdict + " ") and rule == RULE
 
 
-def test_a_difference_within_the_spread_is_called_so():
-    [sentence] = sentences([group("vanilla", (2.90, 2.91)), group("explin", (2.90, 3.00))])
-    assert sentence.endswith("the loss is higher by 0.045, no more than the larger standard deviation of 0.071.")
+def test_counts_stand_beside_the_baselines_and_a_lone_seeds_loss_is_not_mentioned():
+    first, _ = sentences([group("vanilla", 1, nan=(13,), skipped=(23,)), group("explin", 0, skipped=(2,))])
+    assert first.endswith("vanilla and explin: NaN updates 13 and 0, skipped updates 23 and 2.")
 
 
-def test_one_seed_says_little():
-    [sentence] = sentences([group("vanilla", (2.90, 2.91)), group("explin", (2.80,))])
-    assert sentence.endswith("the loss is lower by 0.105; with one seed that says little.")
+def test_losses_stand_beside_their_spread_over_seeds():
+    first, _ = sentences([group("vanilla", 0, bits=(2.90, 2.92), skipped=(4, 6)), group("explin", 0, bits=(2.75, 2.77))])
+    assert first.endswith("skipped updates 5.0 ± 1.4 and 0, bits/dim 2.910 ± 0.014 and 2.760 ± 0.014.")
 
 
-def test_a_loss_that_is_not_finite_is_not_compared():
-    for bits in ((math.nan, 2.9), (math.inf, 2.9), (None, 2.9)):
-        [sentence] = sentences([group("vanilla", (2.90, 2.91)), group("explin", bits)])
-        assert sentence.endswith("a run without a finite loss is among them, so the losses do not compare.")
-
-
-def test_losses_of_different_splits_are_not_compared():
-    [sentence] = sentences([group("vanilla", (2.90,)), group("explin", (2.80,), splits=("test", "valid"))])
-    assert sentence.endswith("the losses are of different splits (test/valid and valid), so they do not compare.")
+@pytest.mark.parametrize("bits, splits", [((2.9,), ("valid",)), ((math.nan, 2.9), ("valid",)), ((None, 2.9), ("valid",)),
+                                          ((2.8, 2.9), ("test", "valid"))])
+def test_losses_that_do_not_compare_are_not_mentioned(bits, splits):
+    first, _ = sentences([group("vanilla", 0, bits=(2.90, 2.91)), group("explin", 0, bits=bits, splits=splits)])
+    assert "bits/dim" not in first
 
 
 def test_the_baseline_is_vanilla_else_the_original_else_none():
-    original, vanilla, explin = (group(label, (2.9,)) for label in ("original", "vanilla", "explin"))
-    assert [text.split(" (in")[0] for text in sentences([vanilla, explin, original])] == ["explin", "original"]
-    assert sentences([explin, original])[0].startswith("explin (in brackets: original)")
-    assert sentences([explin]) == []
+    original, vanilla, explin = (group(label, 0) for label in ("original", "vanilla", "explin"))
+    assert [text.split(" (")[0] for text in sentences([vanilla, explin, original])[:-1]] == ["Neither vanilla"] * 2
+    assert sentences([explin, original])[0].startswith("Neither original (0 of 1 runs) nor explin")
+    assert sentences([explin]) == sentences([vanilla]) == []

@@ -33,7 +33,7 @@ def draw_figure2(runs: list[RunLog], labels: list[str]) -> Figure:
     figure = Figure(figsize=(11, 4.4 + 0.22 * -(-len(labels) // 3)), layout="constrained")
     loss, skipped = figure.subplots(1, 2)
     styles = line_styles(labels)
-    _draw_nelbo(loss, runs, styles)
+    draw_nelbo(loss, runs, styles)
     _draw_skipped(skipped, runs, styles)
     counts = {label: sum(run.parameterization == label for run in runs) for label in labels}
     handles = [skipped.plot([], [], **styles[label])[0] for label in labels]
@@ -42,7 +42,8 @@ def draw_figure2(runs: list[RunLog], labels: list[str]) -> Figure:
     return figure
 
 
-def _draw_nelbo(axes: Axes, runs: list[RunLog], styles: dict[str, dict]) -> None:
+def draw_nelbo(axes: Axes, runs: list[RunLog], styles: dict[str, dict]) -> None:
+    """The losses of all runs on one axis, and marks above it where a loss is too high for it or not finite."""
     curves = [nelbo_curve(run) for run in runs]
     limits = axis_limits(curves)
     if limits:

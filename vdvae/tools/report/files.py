@@ -13,6 +13,7 @@ from vdvae.tools.report.page import page
 from vdvae.tools.report.rate_figure import draw_rates
 from vdvae.tools.report.skip_map import SkipMap, draw_skip_map, skip_map
 from vdvae.tools.report.table4 import runs_csv
+from vdvae.tools.report.verdict_figure import draw_verdict
 
 _DOTS_PER_INCH = 150
 
@@ -32,7 +33,8 @@ def report_files(runs: list[RunLog], report: dict) -> dict[str, bytes]:
     """File names to contents; figure3.png only if a run has a sample sheet, rates.png only if one logged its rates."""
     labels = [group["parameterization"] for group in report["groups"]]
     sheets, damaged = _latest_sheets(runs)
-    figures = {"figure2": _png(draw_figure2(runs, labels)), "skips": _png(draw_skip_map(_skip_maps(runs, labels)))}
+    figures = {"verdict": _png(draw_verdict(runs, labels)), "figure2": _png(draw_figure2(runs, labels)),
+               "skips": _png(draw_skip_map(_skip_maps(runs, labels)))}
     rates = draw_rates(runs, labels)
     figures |= {"rates": _png(rates)} if rates else {}
     shown = _one_each(runs, labels, sheets)

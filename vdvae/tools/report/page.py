@@ -4,7 +4,6 @@ import base64
 from html import escape
 
 from vdvae.tools.report.figure3 import Sheet
-from vdvae.tools.report.summary import sentences
 from vdvae.tools.report.table4 import PAPER_SETTING, runs_table, table4
 
 _ROW_PIXELS = (24, 128)  # smallest and largest height of one row of a sheet on the page
@@ -32,12 +31,12 @@ figure { margin: 1em 0; } figure.plot img { max-width: 100%; height: auto; }
 
 
 def page(report: dict, datasets: list[str], figures: dict[str, bytes], sheets: dict[str, Sheet]) -> str:
-    """The page's HTML. `figures` holds PNGs by `figure2`, `skips` and, if there are any, `rates`.
+    """The page's HTML. `figures` holds PNGs by `verdict`, `figure2`, `skips` and, if there are any, `rates`.
 
     `sheets` holds each run's latest sheet by its title.
     """
     parts = [
-        _section("Did it help?", _list(sentences(report["groups"]))),
+        _section("Did it help?", _list(report["verdict"]) + _plot(figures["verdict"], _VERDICT) + _next(report["next"])),
         _section("Table 4", _wide(table4(report["groups"])) + _paragraph(_table_note(datasets, report["groups"]))),
         _section("Warnings", "".join(f'<p class="warning">{escape(text)}</p>' for text in report["warnings"])),
         _section("Figure 2: loss and skipped updates", _plot(figures["figure2"], _FIGURE2)),
@@ -63,6 +62,10 @@ def _table_note(datasets: list[str], groups: list[dict]) -> str:
     measured = f"Our losses are of the split {' or '.join(splits)}, the paper's of the test images. "
     return (f"Mean ± sample standard deviation over the runs. {ours}{measured}{PAPER_SETTING} Losses on other data, after other "
             "lengths or on other splits do not compare with them. The paper's Vanilla is the original code.")
+
+
+def _next(command: str) -> str:
+    return f"<p>Next, where it began: <code>{escape(command)}</code></p>"
 
 
 def _section(title: str, content: str) -> str:
@@ -103,6 +106,8 @@ def _sheet(title: str, sheet: Sheet) -> str:
     return f"<figure>{content}<figcaption>{caption}</figcaption></figure>"
 
 
+_VERDICT = ("Training loss of all runs, and the updates that each run skipped. A triangle in the grey band is a loss above the "
+            "axis, or not finite.")
 _FIGURE2 = ("Training NELBO and skipped updates of every run. One colour is one parameterization, one line one run. "
             "A triangle in the grey band is a log line whose loss is far above most (more than three interquartile "
             "ranges, and a tenth, above the upper quartile) or in which no update had a finite loss.")

@@ -1,0 +1,17 @@
+"""Prints the device that this rank gets, or the error, where each node seems to have one GPU: `picked_devices.py DEVICE ...`"""
+
+import os
+import sys
+
+import torch
+
+from vdvae.ranks.distributed import LaunchError, join_world
+
+torch.cuda.device_count, torch.cuda.set_device = lambda: 1, lambda _: None
+for wanted in sys.argv[1:]:
+    try:
+        with join_world(None if wanted == "none" else wanted) as world:
+            line = f"rank {world.rank} on {world.device}"
+    except LaunchError as error:
+        line = error
+    os.write(1, f"{wanted}: {line}\n".encode())  # print would write the line's end apart, and the ranks share a screen
