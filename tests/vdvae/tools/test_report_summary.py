@@ -15,10 +15,10 @@ def group(label, failed, bits=(5.0,), nan=(0,), skipped=(0,), splits=("valid",))
 
 
 @pytest.mark.parametrize("theirs, ours, verdict", [
-    (1, 0, "vanilla (1 of 1 runs) failed, explin (0 of 1 runs) did not."),
-    (1, 1, "Both vanilla (1 of 1 runs) and explin (1 of 1 runs) failed."),
-    (0, 0, "Neither vanilla (0 of 1 runs) nor explin (0 of 1 runs) failed: this says nothing about stability."),
-    (0, 1, "explin (1 of 1 runs) failed, vanilla (0 of 1 runs) did not."),
+    (1, 0, "Failed: vanilla in 1 of 1 runs. explin did not fail (1 runs)."),
+    (1, 1, "Both failed: vanilla in 1 of 1 runs, explin in 1 of 1 runs."),
+    (0, 0, "No run failed (vanilla, explin): this says nothing about stability."),
+    (0, 1, "Failed: explin in 1 of 1 runs. vanilla did not fail (1 runs)."),
     (None, 1, "Whether vanilla or explin failed is unknown: a log has no counts."),
 ])
 def test_the_verdict_by_who_failed(theirs, ours, verdict):
@@ -45,6 +45,6 @@ def test_losses_that_do_not_compare_are_not_mentioned(bits, splits):
 
 def test_the_baseline_is_vanilla_else_the_original_else_none():
     original, vanilla, explin = (group(label, 0) for label in ("original", "vanilla", "explin"))
-    assert [text.split(" (")[0] for text in sentences([vanilla, explin, original])[:-1]] == ["Neither vanilla"] * 2
-    assert sentences([explin, original])[0].startswith("Neither original (0 of 1 runs) nor explin")
+    assert [text.split(" (")[0] for text in sentences([vanilla, explin, original])[:-1]] == ["No run failed"] * 2
+    assert sentences([explin, original])[0].startswith("No run failed (original, explin)")
     assert sentences([explin]) == sentences([vanilla]) == []

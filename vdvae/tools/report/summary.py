@@ -22,14 +22,16 @@ def sentences(groups: list[dict]) -> list[str]:
 def _verdict(group: dict, base: dict) -> str:
     if None in (group["failed"], base["failed"]):
         return f"Whether {base['parameterization']} or {group['parameterization']} failed is unknown: a log has no counts."
-    ours, theirs = (f"{one['parameterization']} ({one['failed']} of {one['runs']} runs)" for one in (group, base))
     if group["failed"] and base["failed"]:
-        return f"Both {theirs} and {ours} failed."
-    if base["failed"]:
-        return f"{theirs} failed, {ours} did not."
-    if group["failed"]:
-        return f"{ours} failed, {theirs} did not."
-    return f"Neither {theirs} nor {ours} failed: this says nothing about stability."
+        return f"Both failed: {_failures(base)}, {_failures(group)}."
+    if not group["failed"] and not base["failed"]:
+        return f"No run failed ({base['parameterization']}, {group['parameterization']}): this says nothing about stability."
+    failed, other = (base, group) if base["failed"] else (group, base)
+    return f"Failed: {_failures(failed)}. {other['parameterization']} did not fail ({other['runs']} runs)."
+
+
+def _failures(group: dict) -> str:
+    return f"{group['parameterization']} in {group['failed']} of {group['runs']} runs"
 
 
 def _counts(group: dict, base: dict) -> str:
