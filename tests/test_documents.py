@@ -105,3 +105,13 @@ def test_commands_do_what_the_document_says(clone, document):
         watched = "--follow" in command and done.returncode in (124, 130)
         differs = "patches --check" in command and done.returncode == 1
         assert done.returncode == 0 or downloads or watched or differs, f"{command}\n{done.stdout}\n{done.stderr}"
+
+
+@pytest.mark.documents
+def test_the_readme_s_python_runs(clone):
+    """With the means, outputs and images that a reader has, and the run that stands here."""
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    given = "import torch\nmu, raw = torch.zeros(2, 2, 3)\nimages = torch.zeros(2, 32, 32, 3, dtype=torch.uint8)\n"
+    (clone / "readme.py").write_text(given + "".join(blocks).replace("saved_models/mine", "saved_models/test"))
+    done = run(clone, "python readme.py")
+    assert len(blocks) == 2 and done.returncode == 0, done.stderr
