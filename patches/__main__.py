@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from patches.plan import Plan, make_plan
-from patches.problems import CheckoutError, Problem
+from patches.problems import CheckoutError
 from patches.tree.checkout import find_root, read_checkout
-from patches.tree.checks import check_creations, check_targets, refuse_uncommitted
 from patches.tree.diff import unified_diff
-from patches.tree.manifest import is_patched
-from patches.tree.revert import revert
-from patches.tree.write import write_changes
+from patches.tree.git import refuse_uncommitted
+from patches.tree.record import is_patched
+from patches.tree.write import check_targets, revert, write_changes
 
 DONE, WOULD_CHANGE, CANNOT = 0, 1, 2
 
@@ -57,12 +56,11 @@ def _check(arguments: argparse.Namespace, root: Path) -> int:
     if is_patched(root, arguments.vendor):
         return _say("already patched, nothing to do")
     plan = _plan(arguments, root)
-    for change in plan.changes:
-        print(f"would {'create' if change.created else 'change'} {change.path}: {change.description}")
-    _show(plan.problems)
     check_targets(root, plan.changes)
     if plan.problems:
         return CANNOT
+    for change in plan.changes:
+        print(f"would {'create' if change.created else 'change'} {change.path}: {change.description}")
     return WOULD_CHANGE if plan.changes else _say("nothing to do")
 
 
@@ -71,8 +69,7 @@ def _diff(arguments: argparse.Namespace, root: Path) -> int:
     if is_patched(root, arguments.vendor):
         return DONE
     plan = _plan(arguments, root)
-    _show(plan.problems)
-    check_creations(root, plan.changes)
+    check_targets(root, plan.changes)
     if plan.problems:
         return CANNOT
     sys.stdout.buffer.write(unified_diff(plan.changes))
@@ -84,7 +81,6 @@ def _write(arguments: argparse.Namespace, root: Path) -> int:
     if is_patched(root, arguments.vendor):
         return _say("already patched, nothing to do")
     plan = _plan(arguments, root)
-    _show(plan.problems)
     if plan.problems:
         return CANNOT
     if not plan.changes:
@@ -106,15 +102,14 @@ def _revert(arguments: argparse.Namespace, root: Path) -> int:
 
 
 def _plan(arguments: argparse.Namespace, root: Path) -> Plan:
+    """The plan, whose problems have been printed."""
     checkout = read_checkout(root)
     for note in checkout.notes:
         print(note, file=sys.stderr)
-    return make_plan(checkout, arguments.vendor)
-
-
-def _show(problems: Sequence[Problem]) -> None:
-    for problem in problems:
+    plan = make_plan(checkout, arguments.vendor)
+    for problem in plan.problems:
         print(f"cannot: {problem}", file=sys.stderr)
+    return plan
 
 
 def _say(message: str) -> int:

@@ -1,13 +1,14 @@
 """Puts the parameterized log sigmas, and the KL of stable_params, into the class that computes posterior and prior."""
 
-import libcst as cst
+import ast
+from collections.abc import Iterator
 
-from patches.formulas.recognise import Draw, Kl, near_miss, recognise
-from patches.problems import CannotPatch, Problem, Sources
+from patches.code.names import Place, calls, functions, visible
+from patches.code.source import Edit, Sources
+from patches.problems import CannotPatch, Problem
 from patches.rewrites.flags import glue_import
-from patches.rewrites.latent_class import ClassEdits, called_formula, edits_of_class
-from patches.syntax import edit
-from patches.syntax.names import Place, calls, functions, visible
+from patches.rewrites.gaussians import Draw, Kl, recognise, why_not
+from patches.rewrites.latent_class import LatentClass, called_formula
 
 _BY_HAND = (
     "give the class that computes posterior and prior a Scales object (stable_scales.py); replace each network output "
@@ -16,42 +17,40 @@ _BY_HAND = (
 )
 
 
-def rewrite(sources: Sources) -> dict[str, cst.Module]:
-    """The modules with a class whose KL now goes through Scales.
+def rewrite(sources: Sources) -> list[Edit]:
+    """The edits of the classes whose KL now goes through Scales.
 
     Raises CannotPatch where no KL is recognised or its arguments cannot be followed to the outputs of networks.
     """
-    recognised = {(path, name): formula for path, module in sources.items()
-                  for name, function in functions(module).items() if (formula := recognise(function))}  # fmt: skip
-    changed, problems = {}, []
+    recognised = {(path, name): formula for path, source in sources.items()
+                  for name, function in functions(source).items() if (formula := recognise(function))}  # fmt: skip
+    edits, problems = [], []
     for path in sources:
         try:
-            module = _rewritten(sources, path, recognised)
+            edits += _edits(sources, path, recognised)
         except CannotPatch as error:
             problems += error.problems
-        else:
-            changed |= {path: module} if module is not None else {}
-    if problems or not changed:
+    if problems or not edits:
         raise CannotPatch(*problems or _nothing_found(sources, recognised))
-    return changed
+    return edits
 
 
-def _rewritten(sources: Sources, path: str, recognised: dict[Place, Kl | Draw]) -> cst.Module | None:
-    """The module with all its latent classes rewritten; None if it calls no KL."""
-    module = sources[path]
+def _edits(sources: Sources, path: str, recognised: dict[Place, Kl | Draw]) -> Iterator[Edit]:
+    """The edits of a module with latent classes; none if it calls no KL."""
+    source = sources[path]
     formulas = {name: recognised[place] for name, place in visible(sources, path).items() if place in recognised}
     if not formulas:
-        return None
-    edits = ClassEdits()
-    for statement in module.body:
-        if isinstance(statement, cst.ClassDef):
-            edits_of_class(path, module, statement, formulas, edits)
-    for call in calls(module):
-        if isinstance(called_formula(call, formulas), Kl) and call not in edits.replaced:
-            raise CannotPatch(_problem(path, module, call, "this KL is not in a class with a posterior and a prior"))
-    if not edits.replaced:
-        return None
-    return edit.add_import(edits.apply(module), glue_import(sources, path, "Scales", "stable_scales"))
+        return []
+    classes = [LatentClass(source, statement, formulas) for statement in source.tree.body if isinstance(statement, ast.ClassDef)]
+    classes = [each for each in classes if each.kls]
+    replaced = {call for each in classes for _, call, _ in each.kls}
+    for call in calls(source.tree):
+        if isinstance(called_formula(call, formulas), Kl) and call not in replaced:
+            raise source.cannot(call, "this KL is not in a class with a posterior and a prior", _BY_HAND)
+    if not classes:
+        return []
+    edits = [edit for each in classes for edit in each.edits]
+    return edits + [source.add_import(glue_import(sources, path, "Scales", "stable_scales"))]
 
 
 def _nothing_found(sources: Sources, recognised: dict[Place, Kl | Draw]) -> list[Problem]:
@@ -59,12 +58,8 @@ def _nothing_found(sources: Sources, recognised: dict[Place, Kl | Draw]) -> list
     found = [(*place, "this KL is not called by a class of the checkout")
              for place, formula in recognised.items() if isinstance(formula, Kl)]  # fmt: skip
     if not found:
-        found = [(path, name, reason) for path, module in sources.items()
-                 for name, function in functions(module).items() if (reason := near_miss(function))]  # fmt: skip
+        found = [(path, name, f"{name} {reason}") for path, source in sources.items()
+                 for name, function in functions(source).items() if (reason := why_not(function))]  # fmt: skip
     if not found:
         return [Problem(".", 0, "no function here computes the KL of two normals", "", _BY_HAND)]
-    return [_problem(path, sources[path], functions(sources[path])[name], what) for path, name, what in found]
-
-
-def _problem(path: str, module: cst.Module, node: cst.CSTNode, what: str) -> Problem:
-    return Problem(path, edit.line_of(module, node), what, edit.code_of(module, node), _BY_HAND)
+    return [sources[path].problem(functions(sources[path])[name], what, _BY_HAND) for path, name, what in found]

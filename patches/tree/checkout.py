@@ -2,16 +2,13 @@
 
 import ast
 import os
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import libcst as cst
-
+from patches.code.source import Source
 from patches.problems import CheckoutError
-from patches.tree.manifest import STORE
-from patches.tree.source_file import parse_quietly, parse_source
+from patches.tree.record import STORE
 
 LARGEST = 5_000_000  # bytes; a larger .py file holds data and not a model
 _FOREIGN = ("__pycache__", "node_modules", "stable_params")
@@ -20,11 +17,10 @@ _OURS = {"stable_params", "stable_scales"}
 
 @dataclass(frozen=True)
 class Checkout:
-    """`sources` and `originals` have the same keys, paths relative to `root`; `notes` says what was not read."""
+    """`sources` has each file by its path relative to `root`; `notes` says what was not read."""
 
     root: Path
-    sources: dict[str, cst.Module]
-    originals: dict[str, bytes]
+    sources: dict[str, Source]
     notes: tuple[str, ...] = ()
 
 
@@ -46,10 +42,9 @@ def read_checkout(path: str | os.PathLike[str]) -> Checkout:
     if not names:
         raise CheckoutError(f"{path}: not a Python tree, there is no .py file in it")
     large = [name for name in names if (root / name).stat().st_size > LARGEST]
-    originals = {name: _read(root, name) for name in names if name not in large}
-    sources = {name: parse_source(name, data) for name, data in originals.items()}
-    _refuse_patched_by_hand(originals)
-    return Checkout(root, sources, originals, tuple(f"{name}: not read, it is larger than 5 MB" for name in large))
+    sources = {name: Source(name, _read(root, name)) for name in names if name not in large}
+    _refuse_patched_by_hand(sources)
+    return Checkout(root, sources, tuple(f"{name}: not read, it is larger than 5 MB" for name in large))
 
 
 def _read(root: Path, name: str) -> bytes:
@@ -103,16 +98,16 @@ def _refuse_unreadable(error: OSError) -> None:
     raise CheckoutError(f"{error.filename}: the folder cannot be read: {error.strerror}")
 
 
-def _refuse_patched_by_hand(originals: Mapping[str, bytes]) -> None:
+def _refuse_patched_by_hand(sources: Mapping[str, Source]) -> None:
     """Raises CheckoutError where the code imports what this plugin adds, or has the string '--sigma_param'."""
-    for path, data in originals.items():
-        if not any(word.encode() in data for word in {*_OURS, "--sigma_param"}):
+    for path, source in sources.items():
+        if not any(word in source.text for word in {*_OURS, "--sigma_param"}):
             continue
-        lines = [node.lineno for node in ast.walk(parse_quietly(data)) if _is_ours(node)]
+        lines = [node.lineno for node in source.nodes if _is_ours(node)]
         if lines:
-            code = re.split(rb"\r\n|\r|\n", data)[min(lines) - 1].decode(errors="replace").strip()
             raise CheckoutError(f"{path}:{min(lines)}: this looks patched by hand, there is no record of --write\n"
-                                f"    | {code}\n    a tree that uses stable_params is left alone; patch a clean one")
+                                f"    | {source.lines[min(lines) - 1].strip()}\n"
+                                "    a tree that uses stable_params is left alone; patch a clean one")
 
 
 def _is_ours(node: ast.AST) -> bool:

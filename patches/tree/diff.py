@@ -4,7 +4,7 @@ import difflib
 import re
 from collections.abc import Iterable, Iterator
 
-from patches.problems import Change
+from patches.tree.changes import Change
 
 
 def unified_diff(changes: Iterable[Change]) -> bytes:

@@ -1,7 +1,7 @@
-"""Rewrites run one after another, and everything that could not be matched is collected."""
+"""The edits of all rewrites come together, and everything that could not be matched is collected."""
 
-import libcst as cst
-import libcst.matchers as m
+import ast
+
 import pytest
 
 from patches import plan
@@ -13,8 +13,8 @@ def renames(old, new):
     """A rewrite that renames in every module that has the name."""
 
     def rewrite(sources):
-        found = {path: m.findall(module, m.Name(old)) for path, module in sources.items()}
-        return {path: m.replace(sources[path], m.Name(old), cst.Name(new)) for path, names in found.items() if names}
+        return [source.replace(node, new) for source in sources.values() for node in source.nodes
+                if isinstance(node, ast.Name) and node.id == old]  # fmt: skip
 
     return rewrite
 
@@ -40,9 +40,9 @@ def planned(make_tree, monkeypatch):
     return run
 
 
-def test_each_works_on_the_result_of_the_one_before(planned):
-    changes, problems, _ = planned({"vae.py": b"a = 1\n", "other.py": b"x = 1\n"}, renames("a", "b"), renames("b", "c"))
-    assert [(change.path, change.before, change.after) for change in changes] == [("vae.py", b"a = 1\n", b"c = 1\n")]
+def test_the_edits_of_all_rewrites_are_made(planned):
+    changes, problems, _ = planned({"vae.py": b"a = b\n", "other.py": b"x = 1\n"}, renames("a", "c"), renames("b", "d"))
+    assert [(change.path, change.before, change.after) for change in changes] == [("vae.py", b"a = b\n", b"c = d\n")]
     assert changes[0].description == "rewrite 0; rewrite 1" and problems == []
 
 
@@ -55,23 +55,6 @@ def test_all_problems_are_collected_once(planned):
 def test_the_rewrites_of_the_plugin():
     modules = [rewrite.__module__ for rewrite in plan.REWRITES.values()]
     assert modules == ["patches.rewrites.latents", "patches.rewrites.flags", "patches.rewrites.counts"]
-
-
-@pytest.mark.parametrize("before", [b"\x0ca = 1\nx = a\n", b"x = a\n\n   \n# end\n   "])
-def test_a_file_that_the_syntax_tree_does_not_print_in_full_is_refused(planned, before):
-    changes, problems, _ = planned({"vae.py": before, "other.py": b"a = 1\n"}, renames("a", "b"))
-    assert [change.path for change in changes] == ["other.py"]
-    assert [(problem.path, "form feeds" in problem.what) for problem in problems] == [("vae.py", True)]
-
-
-def test_such_a_file_is_no_problem_where_nothing_changes(planned):
-    changes, problems, _ = planned({"vae.py": b"\x0cx = 1\n", "other.py": b"a = 1\n"}, renames("a", "b"))
-    assert [change.path for change in changes] == ["other.py"] and problems == []
-
-
-def test_a_rewrite_that_breaks_the_code_is_a_problem(planned):
-    changes, problems, _ = planned({"vae.py": b"x = 1\ny = a\n"}, renames("a", "class"))
-    assert changes == [] and [(problem.line, problem.code) for problem in problems] == [(2, "y = class")]
 
 
 def test_new_files_with_and_without_stable_params(planned):

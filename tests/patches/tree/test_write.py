@@ -7,12 +7,11 @@ import pkgutil
 import shutil
 
 import pytest
-from patches.tree.write import write_changes
-from patches.problems import Change
-from patches.problems import CheckoutError
-from patches.tree.manifest import STORE, is_patched, read_manifest
 
-from patches.tree.revert import revert
+from patches.problems import CheckoutError
+from patches.tree.changes import Change
+from patches.tree.record import STORE, is_patched, read_record
+from patches.tree.write import revert, write_changes
 
 FILES = {"train.py": b"x = 1\n", "model/vae.py": b"\xef\xbb\xbfy = 1\r\n", "other.py": b"z = 1\n"}
 AFTER = {"train.py": b"x = 2\n", "model/vae.py": b"\xef\xbb\xbfy = 2\r\n"}
@@ -77,8 +76,7 @@ class FailsAt:
 
 
 @pytest.mark.parametrize("function, calls", [
-    ("os.replace", 5), ("os.chmod", 2), ("patches.tree.write.write_durably", 4),
-     ("patches.tree.write.write_temporary", 4)])
+    ("os.replace", 5), ("os.chmod", 2), ("patches.tree.write._write_durably", 8)])
 def test_a_failure_anywhere_leaves_the_tree_as_it_was(fork, snapshot, monkeypatch, function, calls):
     before = snapshot(fork)
     for number in range(1, calls + 1):
@@ -235,4 +233,4 @@ def test_a_file_replaced_by_a_link_counts_as_edited(fork):
     shutil.copy(fork / "train.py", fork / "copy.py")
     (fork / "train.py").unlink()
     (fork / "train.py").symlink_to("copy.py")
-    assert read_manifest(fork).edited(fork) == ["train.py"]
+    assert read_record(fork).edited(fork) == ["train.py"]

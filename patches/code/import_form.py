@@ -2,16 +2,11 @@
 
 import sys
 from collections.abc import Iterator
-from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
-import libcst as cst
-from libcst import matchers as m
-from libcst.helpers import get_full_name_for_node
-
-from patches.problems import Sources
-from patches.syntax.names import find_module
+from patches.code.names import find_module, imports
+from patches.code.source import Sources
 
 Folder = tuple[str, ...]  # the parts of a folder's path; none for the checkout itself
 
@@ -69,29 +64,14 @@ def _folder(path: str) -> Folder:
 
 
 def _evidence(sources: Sources) -> Iterator[Evidence]:
-    for path, module in sources.items():
-        for dotted, level in _imported_names(module):
-            found = find_module(sources, path, dotted, level)
+    for path, source in sources.items():
+        for name, level in imports(source):
+            found = find_module(sources, path, name, level)
             if not found or found == path:
                 continue
-            parts, own, place = tuple(dotted.split(".")), _folder(path), PurePosixPath(found).with_suffix("").parts
+            parts, own, place = tuple(name.split(".")), _folder(path), PurePosixPath(found).with_suffix("").parts
             place = place[:-1] if place[-1] == "__init__" else place
             if level:
                 yield Evidence(path, found, True, own[: len(own) - level + 1])
             elif place[len(place) - len(parts):] == parts and parts[0] not in sys.stdlib_module_names:
                 yield Evidence(path, found, False, place[: len(place) - len(parts)])
-
-
-@lru_cache(maxsize=4096)
-def _imported_names(module: cst.Module) -> list[tuple[str, int]]:
-    """Each dotted name that may be an imported module, with the number of its leading dots."""
-    found = []
-    for statement in m.findall(module, m.Import() | m.ImportFrom()):
-        if isinstance(statement, cst.Import):
-            found += [(alias.evaluated_name, 0) for alias in statement.names]
-            continue
-        origin, level = get_full_name_for_node(statement.module) if statement.module else "", len(statement.relative)
-        found += [(origin, level)] if origin else []
-        if not isinstance(statement.names, cst.ImportStar):
-            found += [(f"{origin}.{alias.evaluated_name}".lstrip("."), level) for alias in statement.names]
-    return found

@@ -29,7 +29,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Manifest:
+class Record:
     """The files, and the `folders` that were created for them, outer ones first."""
 
     files: tuple[Entry, ...]
@@ -51,29 +51,26 @@ def _file_digest(path: Path) -> str | None:
     """The SHA-256 of a regular file; None where nothing is, and a word for anything else."""
     if path.is_symlink() or (path.exists() and not path.is_file()):
         return "not a file"
-    try:
-        return digest(path.read_bytes())
-    except FileNotFoundError:
-        return None
+    return digest(path.read_bytes()) if path.exists() else None
 
 
-def read_manifest(root: Path) -> Manifest | None:
+def read_record(root: Path) -> Record | None:
     """None where nothing was written; raises CheckoutError for a record that cannot be relied on."""
     store = root / STORE
     if not store.exists():
         return None
     try:
-        record = json.loads((store / "manifest.json").read_text(encoding="utf-8"))
-        manifest = Manifest(tuple(Entry(**entry) for entry in record["files"]), tuple(record["folders"]))
-        paths = [*(entry.path for entry in manifest.files), *manifest.folders]
-        if record["format"] != _FORMAT or not all(_is_inside(root, path) for path in paths):
+        known = json.loads((store / "manifest.json").read_text(encoding="utf-8"))
+        record = Record(tuple(Entry(**entry) for entry in known["files"]), tuple(known["folders"]))
+        paths = [*(entry.path for entry in record.files), *record.folders]
+        if known["format"] != _FORMAT or not all(_is_inside(root, path) for path in paths):
             raise ValueError(f"it has another format than {_FORMAT}, or names a path outside {root}")
     except FileNotFoundError:
         raise CheckoutError(f"{store} has no manifest.json: a --write was cut off before it changed anything; "
                             "remove that folder") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckoutError(f"{store}/manifest.json is not a record that this version writes: {error!r}") from None
-    return manifest
+    return record
 
 
 def _is_inside(root: Path, path: str) -> bool:
@@ -86,16 +83,15 @@ def is_patched(root: Path, vendor: bool) -> bool:
     Raises CheckoutError, with their names, if some files differ. Raises it too if `vendor` asks for a copy of
     stable_params and --write made none.
     """
-    manifest = read_manifest(root)
-    if manifest is None:
+    record = read_record(root)
+    if record is None:
         return False
-    different = [entry.path for entry in manifest.files if not entry.is_patched(root)]
-    if manifest.edited(root):
-        raise CheckoutError(f"already patched, and these files differ from what was written: {', '.join(different)}; "
+    different = ", ".join(entry.path for entry in record.files if not entry.is_patched(root))
+    if record.edited(root):
+        raise CheckoutError(f"already patched, and these files differ from what was written: {different}; "
                             "--revert --force restores the originals and drops these edits")
     if different:
-        raise CheckoutError(f"patched in part, these files are as they were before --write: {', '.join(different)}; "
-                            "--revert, then start again")
-    if vendor and not any("stable_params" in PurePosixPath(entry.path).parts for entry in manifest.files):
+        raise CheckoutError(f"patched in part, these files are as they were before --write: {different}; --revert, then start again")
+    if vendor and not any("stable_params" in PurePosixPath(entry.path).parts for entry in record.files):
         raise CheckoutError("already patched without --vendor: --revert, then --write --vendor")
     return True

@@ -1,16 +1,16 @@
 """Names are followed through every form of import to the function that they mean."""
 
-import libcst as cst
 import pytest
 
-from patches.syntax.names import find_module, visible
+from patches.code.names import find_module, visible
+from tests.patches.edits import parse
 
 KL = "def kl(a): return a\n\nclass Tools:\n    @staticmethod\n    def draw(a): return a\n"
 
 
 def sources(**texts):
     paths = {name: name.replace("__", "/").replace("/init", "/__init__") for name in texts}
-    return {paths[name] + ".py": cst.parse_module(text) for name, text in texts.items()}
+    return parse({paths[name] + ".py": text for name, text in texts.items()})
 
 
 @pytest.mark.parametrize(

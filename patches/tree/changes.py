@@ -1,10 +1,25 @@
-"""The files that are added to a checkout: the glue and, on request, a copy of stable_params."""
+"""Changes of files, and the files that are added to a checkout: the glue and, on request, a copy of stable_params."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
-from patches.problems import Change, CheckoutError
+from patches.problems import CheckoutError
 
 _PROJECT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Change:
+    """`path` is relative to the checkout, with slashes; `before` is None for a file that is created."""
+
+    path: str
+    before: bytes | None
+    after: bytes
+    description: str
+
+    @property
+    def created(self) -> bool:
+        return self.before is None
 
 
 def glue_changes(folder: str) -> list[Change]:
