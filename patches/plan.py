@@ -1,7 +1,5 @@
 """Works out what would change in a checkout, and what could not be matched."""
 
-from dataclasses import dataclass
-
 from patches.problems import CannotPatch, Problem
 from patches.rewrites import counts, flags, latents
 from patches.tree.changes import Change, glue_changes, vendor_changes
@@ -14,16 +12,8 @@ REWRITES = {  # each takes Sources and gives its edits
 }
 
 
-@dataclass(frozen=True)
-class Plan:
-    """The changes of files, new files last; nothing may be written while there are problems."""
-
-    changes: list[Change]
-    problems: list[Problem]
-
-
-def make_plan(checkout: Checkout, vendor: bool) -> Plan:
-    """Changes and new files for a checkout; with `vendor` a copy of stable_params is among them."""
+def make_plan(checkout: Checkout, vendor: bool) -> tuple[list[Change], list[Problem]]:
+    """Changes of files, new files last, and what stands against them; with `vendor` stable_params is copied too."""
     edits, descriptions, problems = {}, {}, []
     for description, rewrite in REWRITES.items():
         try:
@@ -39,4 +29,4 @@ def make_plan(checkout: Checkout, vendor: bool) -> Plan:
     if changes and not problems:
         folder = flags.glue_folder(checkout.sources)
         changes += glue_changes(folder) + (vendor_changes(checkout.root, folder) if vendor else [])
-    return Plan(changes, list(dict.fromkeys(problems)))
+    return changes, list(dict.fromkeys(problems))

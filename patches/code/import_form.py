@@ -12,11 +12,7 @@ Folder = tuple[str, ...]  # the parts of a folder's path; none for the checkout 
 
 
 class Evidence(NamedTuple):
-    """An import of one file of the checkout by another, both as paths.
-
-    `start` is the folder that the dotted name starts from: the one on the search path, or the one that the leading dots
-    of a relative import mean.
-    """
+    """An import of one file of the checkout by another; its dotted name, or its leading dots, start from the folder `start`."""
 
     importer: str
     imported: str
@@ -27,36 +23,33 @@ class Evidence(NamedTuple):
 def import_from(sources: Sources, path: str, folder: str, module: str, name: str) -> str:
     """The statement that imports `name` from `module`, which lies in `folder`, into the file `path`.
 
-    It has the form of the file's own imports from the checkout. Without any, it has the form in which others import the
-    file, and then the form in which they import files of its folder. Raises ValueError, with the reason, where there
-    are no such imports or they differ.
+    It has the form of the file's own imports from the checkout, or else of others' imports of the file or of its folder.
+    Raises ValueError, with the reason, where there are no such imports or they differ.
     """
-    evidence, own = list(_evidence(sources)), _folder(path)
+    evidence, own, target = list(_evidence(sources)), _folder(path), (*PurePosixPath(folder).parts, module)
+    packages = {each.start for each in evidence if each.relative} | {_folder(path) for path in sources if path.endswith("__init__.py")}
     for known in (
         [each for each in evidence if each.importer == path],
         [each for each in evidence if each.imported == path],
         [each for each in evidence if _folder(each.imported) == own],
     ):
-        forms = _forms(sources, known, evidence, own, (*PurePosixPath(folder).parts, module))
+        forms = _forms(known, packages, own, target)
         if len(forms) > 1:
             raise ValueError(f"the checkout imports it in several ways: {', '.join(sorted(forms))}")
         if forms:
             return f"from {forms.pop()} import {name}"
-    if own != PurePosixPath(folder).parts:
+    if own != target[:-1]:
         raise ValueError(f"no import in the checkout shows how {path} can import from {folder or 'its root folder'}")
     return f"from {module} import {name}"
 
 
-def _forms(sources: Sources, known: list[Evidence], evidence: list[Evidence], own: Folder, target: Folder) -> set[str]:
+def _forms(known: list[Evidence], packages: set[Folder], own: Folder, target: Folder) -> set[str]:
     """The dotted names for `target` that the known imports allow; the relative one alone if it is allowed."""
     shared = next(own[:count] for count in range(len(own), -1, -1) if own[:count] == target[:-1][:count])
-    packages = {each.start for each in evidence if each.relative}
-    packages |= {_folder(path) for path in sources if path.endswith("__init__.py")}
     if any(each.relative for each in known) and shared in packages:
         return {"." * (1 + len(own) - len(shared)) + ".".join(target[len(shared):])}
     starts = {each.start for each in known if not each.relative and target[: len(each.start)] == each.start}
-    names = {target[len(start):] for start in starts}
-    return {".".join(parts) for parts in names if all(part.isidentifier() for part in parts)}
+    return {".".join(target[len(start):]) for start in starts if all(part.isidentifier() for part in target[len(start):])}
 
 
 def _folder(path: str) -> Folder:

@@ -30,7 +30,7 @@ def calls(node: ast.AST) -> list[ast.Call]:
     return sorted(found, key=lambda call: (call.lineno, call.col_offset))
 
 
-def dotted(node: ast.AST) -> str:
+def dotted(node: ast.AST | None) -> str:
     """`a.b.c` for such an expression; "" for any other."""
     if isinstance(node, ast.Attribute):
         return f"{owner}.{node.attr}" if (owner := dotted(node.value)) else ""
@@ -62,9 +62,8 @@ def imports(source: Source) -> list[tuple[str, int]]:
 def find_module(paths: Sources, path: str, name: str, level: int = 0) -> str | None:
     """The file of the checkout that `import name` means in the file `path`; None for any other module.
 
-    `level` counts leading dots. The checkout may itself lie in a package, or put a folder on the search path. So without
-    dots it is the file whose path ends in the dotted name. Of several such files it is the one beside `path`, then the
-    one nearest to the root.
+    `level` counts leading dots. Without dots it is the file whose path ends in the dotted name, for the checkout may lie in a
+    package, or put a folder on the search path. Of several it is the one beside `path`, then the one nearest to the root.
     """
     parts, folder = name.split(".") if name else [], PurePosixPath(path).parent
     if level:

@@ -8,6 +8,7 @@ import tokenize
 import warnings
 from collections.abc import Iterable, Mapping
 from functools import cached_property
+from itertools import accumulate
 from typing import NamedTuple
 
 from patches.problems import CannotPatch, CheckoutError, Problem
@@ -49,14 +50,10 @@ class Source:
 
     @cached_property
     def _starts(self) -> list[int]:
-        starts = [0]
-        for line in self.lines:
-            starts.append(starts[-1] + len(line.encode()))
-        return starts
+        return [0, *accumulate(len(line.encode()) for line in self.lines)]
 
     @cached_property
     def nodes(self) -> list[ast.AST]:
-        """All nodes of the tree."""
         return list(ast.walk(self.tree))
 
     @cached_property
@@ -88,11 +85,8 @@ class Source:
     def problem(self, node: ast.AST, what: str, by_hand: str) -> Problem:
         return Problem(self.path, node.lineno, what, self.code(node), by_hand)
 
-    def cannot(self, node: ast.AST, what: str, by_hand: str) -> CannotPatch:
-        return CannotPatch(self.problem(node, what, by_hand))
-
     def replace(self, node: ast.AST, code: str) -> Edit:
-        return Edit(self.path, self._offset(node.lineno, node.col_offset), self._end(node), code)
+        return Edit(self.path, self._starts[node.lineno - 1] + node.col_offset, self._end(node), code)
 
     def after(self, statement: ast.stmt, code: str) -> Edit:
         """A statement on the line below another, or behind a semicolon where that one shares its line."""
@@ -125,20 +119,16 @@ class Source:
 
     def _new_line(self, number: int, code: str) -> Edit:
         """A line below the line of that number."""
-        line = self.lines[number - 1] if number else self.lines[0] if self.lines else "\n"
-        end = re.search(r"(\r\n|\r|\n)?$", line)[0]
-        newline = end or (re.search(r"(\r\n|\r|\n)$", self.lines[0]) or ["\n"])[0]
-        text = code + newline if end or not number else newline + code
+        ends = [re.search(r"(\r\n|\r|\n)?$", line)[0] for line in (self.lines[number - 1:number] or [""])+ self.lines[:1]]
+        newline = next(filter(None, ends), "\n")
+        text = code + newline if ends[0] or not number else newline + code
         return Edit(self.path, self._starts[number], self._starts[number], text)
 
     def _before(self, statement: ast.stmt) -> str:
         return self.lines[statement.lineno - 1].encode()[:statement.col_offset].decode()
 
-    def _offset(self, line: int, column: int) -> int:
-        return self._starts[line - 1] + column
-
     def _end(self, node: ast.AST) -> int:
-        return self._offset(node.end_lineno, node.end_col_offset)
+        return self._starts[node.end_lineno - 1] + node.end_col_offset
 
     def edited(self, edits: Iterable[Edit]) -> bytes:
         """The file's bytes with the edits, which must not overlap; at one place they keep their order."""

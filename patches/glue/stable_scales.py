@@ -22,7 +22,7 @@ def _load_vendored() -> None:
 if find_spec("stable_params") is None:
     _load_vendored()
 
-from stable_params import Constant, Exp, Parameterization, Vanilla, parse_parameterization  # noqa: E402
+from stable_params import Constant, Exp, Vanilla, parse_parameterization  # noqa: E402
 
 
 def add_scale_arguments(parser: ArgumentParser) -> None:
@@ -37,9 +37,7 @@ def add_scale_arguments(parser: ArgumentParser) -> None:
 
 
 class Scales:
-    """Turns the networks' outputs into log sigmas, as the hyper-parameters H say.
-
-    A flag that H lacks, or that is None, counts as not given.
+    """Turns the networks' outputs into log sigmas, as the hyper-parameters H say; a flag may be None or missing.
 
     Raises ValueError for an unknown parameterization, and for prior_const1 together with prior_sigma_param.
     """
@@ -58,27 +56,25 @@ class Scales:
 
     def posterior_log_sigma(self, raw: Tensor) -> Tensor:
         """log sigma of the posterior, from the network's output; with vanilla it is `raw` itself."""
-        return _log_sigma(self.posterior, raw)
+        return raw if isinstance(self.posterior, Vanilla) else self.posterior(raw).log_sigma
 
     def prior_log_sigma(self, raw: Tensor) -> Tensor:
         """log sigma of the prior, from the network's output; with vanilla it is `raw` itself."""
-        return _log_sigma(self.prior, raw)
+        return raw if isinstance(self.prior, Vanilla) else self.prior(raw).log_sigma
 
     def posterior_log_variance(self, raw: Tensor) -> Tensor:
         """Twice the log sigma of half the network's output; with vanilla it is `raw` itself."""
-        return _log_variance(self.posterior, raw)
+        return raw if isinstance(self.posterior, Vanilla) else 2 * self.posterior(raw / 2).log_sigma
 
     def prior_log_variance(self, raw: Tensor) -> Tensor:
         """Twice the log sigma of half the network's output; with vanilla it is `raw` itself."""
-        return _log_variance(self.prior, raw)
+        return raw if isinstance(self.prior, Vanilla) else 2 * self.prior(raw / 2).log_sigma
 
     def kl(self, loc: Tensor, log_sigma: Tensor, prior_loc: Tensor, prior_log_sigma: Tensor) -> Tensor:
         """KL(posterior || prior) per element, in nats. Log sigmas of any finite size do not make it NaN."""
         return Exp().normal(loc, log_sigma).kl(Exp().normal(prior_loc, prior_log_sigma))
 
-    def kl_of_log_variances(
-        self, loc: Tensor, log_variance: Tensor, prior_loc: Tensor, prior_log_variance: Tensor
-    ) -> Tensor:
+    def kl_of_log_variances(self, loc: Tensor, log_variance: Tensor, prior_loc: Tensor, prior_log_variance: Tensor) -> Tensor:
         """`kl` from log variances."""
         return self.kl(loc, log_variance / 2, prior_loc, prior_log_variance / 2)
 
@@ -94,11 +90,3 @@ def _flag(text: str) -> str:
 
 def _value(H: object, name: str) -> object:
     return H.get(name) if isinstance(H, Mapping) else getattr(H, name, None)
-
-
-def _log_sigma(parameterization: Parameterization, raw: Tensor) -> Tensor:
-    return raw if isinstance(parameterization, Vanilla) else parameterization(raw).log_sigma
-
-
-def _log_variance(parameterization: Parameterization, raw: Tensor) -> Tensor:
-    return raw if isinstance(parameterization, Vanilla) else 2 * parameterization(raw / 2).log_sigma

@@ -30,10 +30,9 @@ class UpdateLog:
         self._counts: dict[str, int] | None = None  # None before the first update
 
     def count(self, step: int, stats: Mapping[str, object]) -> None:
-        """Count update number `step` by the figures that the training step returned.
+        """Count update number `step` by its figures: skipped_updates, rate_nans, distortion_nans, grad_norm, and perhaps more.
 
-        `stats` has skipped_updates, rate_nans, distortion_nans and grad_norm; elbo, rate and distortion are read if they
-        are there. The first call also counts the events of earlier updates in events.jsonl.
+        The first call also counts the events of earlier updates in events.jsonl.
         """
         step, figures = int(step), {key: float(stats[key]) for key in FIGURES if key in stats}
         if self._counts is None:

@@ -37,20 +37,18 @@ def _in_module(sources: Sources, path: str, steps: list[Place]) -> list[Edit]:
     if not any("save_dir" in each.text for each in sources.values()):
         what = "no hyper-parameter is called save_dir, the folder that events.jsonl is written to"
         raise CannotPatch(Problem(path, 0, what, "", BY_HAND))
-    first = min(source.tree.body.index([update.loop, *source.above(update.loop)][-2]) for loop in loops for update in loop.updates)
     edits = [edit for loop in loops for edit in _count(source, loop)]
+    first = min(source.tree.body.index([loop, *source.above(loop)][-2]) for each in loops for _, loop in each.updates)
     return [source.add_import(glue_import(sources, path, CLASS, GLUE), first), *edits]
 
 
 def _count(source: Source, loop: TrainLoop) -> Iterator[Edit]:
     """The three lines in one loop; a loop behind the first continues from the same events.jsonl."""
     name = next(name for name in _NAMES if name not in loop.names)
-    for outer in dict.fromkeys(update.loop for update in loop.updates):
+    for line, outer in loop.updates:
         yield source.before(outer, f"{name} = {CLASS}({loop.hyperparameters})")
-    for update in loop.updates:
-        yield source.after(update.line, f"{name}.count({loop.step}, {update.figures})")
-    for call in loop.log_calls:
-        kind = next(word for word in call.keywords if word.arg == "type").value
+        yield source.after(line, f"{name}.count({loop.step}, {source.code(line.targets[0])})")
+    for kind in loop.logs:
         yield source.replace(kind, f"{source.code(kind)}, **{name}.totals()")
 
 

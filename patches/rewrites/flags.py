@@ -21,7 +21,7 @@ _BY_HAND = (
 
 
 class Parser(NamedTuple):
-    """A parser of the training arguments: its file, its expression, and the last statement that adds an argument."""
+    """A parser of the training arguments: its file, its code, and the last statement that adds an argument."""
 
     source: Source
     expression: str
@@ -79,14 +79,13 @@ def _in_source(source: Source) -> list[Parser]:
     """One for each function, or module level, whose add_argument calls have the flags of a training."""
     scopes: dict[ast.AST, list[ast.Call]] = {}
     for node in source.nodes:
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "add_argument":
+        if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "add_argument":
             scopes.setdefault(source.scope(node), []).append(node)
-    flags = {scope: set().union(*map(_flags, found)) for scope, found in scopes.items()}
-    return [_parser(source, found) for scope, found in scopes.items() if _LATENTS in flags[scope] and flags[scope] & _LIMITS]
+    return [_parser(source, found) for found in scopes.values() if _LATENTS in (flags := set().union(*map(_flags, found))) and flags & _LIMITS]
 
 
 def _flags(call: ast.Call) -> set[str]:
-    return {argument.value for argument in call.args if isinstance(argument, ast.Constant) and isinstance(argument.value, str)}
+    return {argument.value for argument in call.args if isinstance(argument, ast.Constant)}
 
 
 def _parser(source: Source, found: list[ast.Call]) -> Parser:

@@ -42,23 +42,15 @@ class Output:
     parts: tuple[Piece, ...] = ()
 
 
-@dataclass(frozen=True)
-class Plain:
-    """A value that no network gives, such as a temperature; an attribute of self, if `own`, may be a weight."""
-
-    own: bool = False
-
-
-Value = Output | Piece | Plain | None  # None for any other value
-PLAIN = Plain()
+PLAIN, OWN = "plain", "own"  # a value that no network gives, such as a temperature; an attribute of self, maybe a weight
+Value = Output | Piece | str | None  # None for any other value
 
 
 class Flow:
     """What the expressions of a method are.
 
     `values` has the value of each expression. `bound` has the statements that give a name to a fresh piece. `open` has the
-    fresh pieces without a name, and the outputs that are used as a whole. `spoilt` has the statements after which a name
-    has another value than before.
+    fresh pieces without a name, and the outputs that are used as a whole. `set_in` has the last statement that sets a name.
     """
 
     def __init__(self, method: ast.FunctionDef) -> None:
@@ -138,12 +130,9 @@ class Flow:
         for inner in getattr(node, "generators", []):
             self._visit(inner.iter)
             self._bind(node, inner.target, None)
-        values = [self._visit(each) for each in ast.iter_child_nodes(node) if isinstance(each, ast.expr | ast.keyword)]
+        values = [self._visit(each) for each in ast.iter_child_nodes(node) if isinstance(each, ast.expr)]
         self.names = names if hasattr(node, "generators") else self.names
         return PLAIN if all(value == PLAIN for value in values) else None
-
-    def _visit_keyword(self, node: ast.keyword) -> Value:
-        return self._visit(node.value)
 
     def _visit_Name(self, node: ast.Name) -> Value:
         return self.names.get(node.id, PLAIN)
@@ -163,7 +152,7 @@ class Flow:
         if node.attr in SHAPES:
             self.open.pop(node.value, None)
             return PLAIN
-        return Plain(own=True) if is_own else PLAIN if owner == PLAIN else None
+        return OWN if is_own else PLAIN if owner == PLAIN else None
 
     def _visit_BinOp(self, node: ast.BinOp) -> Value:
         return self._sum(node.op, self._visit(node.left), self._visit(node.right))
@@ -188,13 +177,13 @@ class Flow:
         return PLAIN if owner == PLAIN else None
 
     def _visit_Call(self, node: ast.Call) -> Value:
-        given = [self._visit(each) for each in [*node.args, *node.keywords]]
+        given = [self._visit(each) for each in [*node.args, *(word.value for word in node.keywords)]]
         owner = self._visit(node.func.value) if isinstance(node.func, ast.Attribute) else PLAIN
         name, last = dotted(node.func), node.func.attr if isinstance(node.func, ast.Attribute) else dotted(node.func)
         if name.startswith("self."):
             self.values[node.func] = None
             return Output(name.removesuffix(".forward"))
-        if last in SHAPES or last.startswith("log") and all(isinstance(value, Plain) for value in [owner, *given]):
+        if last in SHAPES or last.startswith("log") and all(value in (PLAIN, OWN) for value in [owner, *given]):
             for each in [*node.args, getattr(node.func, "value", None)]:
                 self.open.pop(each, None)
             return PLAIN
@@ -205,9 +194,6 @@ class Flow:
             whole, *arguments = node.args if owner == PLAIN else [node.func.value, *node.args]
             words = {word.arg: word.value for word in node.keywords}
             return self._parts(whole, [*arguments, *words.values()], last)
-        if last in ("add", "sub"):
-            operands = [owner] * (owner != PLAIN) + given
-            return self._sum(ast.Add() if last == "add" else ast.Sub(), *operands) if len(operands) == 2 else None
         return PLAIN if all(value == PLAIN for value in [owner, *given]) else None
 
     def _parts(self, whole: ast.expr, arguments: list[ast.expr], kind: str) -> Value:

@@ -25,19 +25,13 @@ FLOATS = {"dtype", "device", "float", "float32", "float64", "double"}
 WITHOUT_EFFECT = {"device", "dtype", "requires_grad", "generator", "non_blocking"}
 ATTRIBUTES = ELEMENTWISE | {f"{name}_" for name in ELEMENTWISE} | {*LIKE, *MAKERS} | NOISE | SHAPES | CONSTANTS
 DECORATORS = {"script", "script_method", "ignore", "export", "compile", "staticmethod"}
-NODES = (
-    *(ast.FunctionDef, ast.arguments, ast.arg, ast.Return, ast.Expr, ast.Assign, ast.AnnAssign, ast.AugAssign, ast.If),
-    *(ast.IfExp, ast.Compare, ast.Is, ast.IsNot, ast.Eq, ast.NotEq, ast.Constant, ast.Name, ast.Tuple, ast.BinOp, ast.Add),
-    *(ast.Sub, ast.Mult, ast.Div, ast.Pow, ast.UnaryOp, ast.Not, ast.USub, ast.Attribute, ast.Call, ast.keyword),
-    *(ast.Load, ast.Store),
-)
+NODES = tuple(getattr(ast, name) for name in (
+    "FunctionDef arguments arg Return Expr Assign AnnAssign AugAssign If IfExp Compare Is IsNot Eq NotEq Constant Name Tuple BinOp "
+    "Add Sub Mult Div Pow UnaryOp Not USub Attribute Call keyword Load Store").split())  # fmt: skip
 TORCH = SimpleNamespace(**{name: getattr(torch, name) for name in {*ELEMENTWISE, "randn_like", "sum", "mean"}}, pi=math.pi, e=math.e)
-TORCH.special = TORCH
-for _name, _fill in LIKE.items():
-    setattr(TORCH, _name, lambda x, fill=_fill: torch.full_like(x, fill))
-for _name, _fill in MAKERS.items():
-    setattr(TORCH, _name, lambda size, fill=_fill: torch.full(size, fill, dtype=torch.float64))
-TORCH.randn = lambda size: torch.randn(size, dtype=torch.float64)
+TORCH.special, TORCH.randn = TORCH, lambda size: torch.randn(size, dtype=torch.float64)
+vars(TORCH).update({name: lambda x, fill=fill: torch.full_like(x, fill) for name, fill in LIKE.items()})
+vars(TORCH).update({name: lambda size, fill=fill: torch.full(size, fill, dtype=torch.float64) for name, fill in MAKERS.items()})
 MODULES = {"torch": TORCH, "th": TORCH, "math": math, "np": math, "numpy": math}
 TO_LOG_SIGMA = {
     "log sigma": lambda x: x, "log variance": lambda x: x / 2, "sigma": torch.log, "variance": lambda x: torch.log(x) / 2,
@@ -49,8 +43,7 @@ KL_NAME = re.compile(r"(?<![a-z])kl|kl(?![a-z])|KL|Kl|kullback|divergence", re.A
 class Kl:
     """A KL per element. `roles` gives each of four parameters a role: loc, log_scale, prior_loc, prior_log_scale.
 
-    `scale` says which scale the function takes: one of TO_LOG_SIGMA. A KL's value does not show which mean belongs to
-    which scale: the first mean is taken for that of the first scale.
+    `scale` is one of TO_LOG_SIGMA. A KL's value does not show which mean belongs to which scale: the first to the first.
     """
 
     roles: dict[str, str]

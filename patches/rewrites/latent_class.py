@@ -13,13 +13,12 @@ Formulas = Mapping[str, Kl | Draw]  # by the name under which a module calls the
 KL_ROLES = ("loc", "log_scale", "prior_loc", "prior_log_scale")
 SIDES = {"log_scale": "posterior", "prior_log_scale": "prior"}
 HARMLESS = {  # calls that take a log scale for one, or do not depend on what it means
-    *("exp", "ones_like", "zeros_like", "empty_like", "randn_like", "full_like", "detach", "dict", "size", "append", "print"),
-    *("mean", "min", "max", "item", "isnan", "isfinite"), *CONVERSIONS,
-}  # fmt: skip
+    *"exp ones_like zeros_like empty_like randn_like full_like detach dict size append print mean min max item isnan isfinite".split(),
+    *CONVERSIONS,
+}
 HYPERPARAMETERS = (  # those of the original that a latent block may read
-    *("zdim", "width", "custom_width_str", "bottleneck_multiple", "enc_blocks", "dec_blocks", "no_bias_above"),
-    *("num_mixtures", "image_size", "image_channels", "dataset"),
-)
+    "zdim width custom_width_str bottleneck_multiple enc_blocks dec_blocks no_bias_above num_mixtures image_size image_channels dataset"
+).split()  # fmt: skip
 _BY_HAND = (
     "after the line that cuts log sigma out of the network's output, insert `v = self.scales.{side}_log_sigma(v)`; "
     "write each KL as `kl if self.scales.vanilla else self.scales.kl(loc, log_sigma, prior_loc, prior_log_sigma)`"
@@ -185,7 +184,7 @@ class LatentClass:
         raise CannotPatch(Problem(self.source.path, self.owner.lineno, what, f"class {self.owner.name}", by_hand))
 
     def _cannot(self, node: ast.AST, what: str, side: str) -> CannotPatch:
-        return self.source.cannot(self.source.statement(node), what, _BY_HAND.format(side=side))
+        return CannotPatch(self.source.problem(self.source.statement(node), what, _BY_HAND.format(side=side)))
 
 
 def _root(call: ast.Call) -> str:

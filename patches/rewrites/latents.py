@@ -46,7 +46,7 @@ def _edits(sources: Sources, path: str, recognised: dict[Place, Kl | Draw]) -> I
     replaced = {call for each in classes for _, call, _ in each.kls}
     for call in calls(source.tree):
         if isinstance(called_formula(call, formulas), Kl) and call not in replaced:
-            raise source.cannot(call, "this KL is not in a class with a posterior and a prior", _BY_HAND)
+            raise CannotPatch(source.problem(call, "this KL is not in a class with a posterior and a prior", _BY_HAND))
     if not classes:
         return []
     edits = [edit for each in classes for edit in each.edits]

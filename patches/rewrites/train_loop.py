@@ -1,7 +1,7 @@
 """Recognises the function that makes one update, and the loop that makes the updates and logs them."""
 
 import ast
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from patches.code.names import Place, calls, dotted, functions, visible
 from patches.code.source import Source, Sources
@@ -14,29 +14,22 @@ BY_HAND = (
     "grad_norm=...)); and add **updates.totals() to the calls that log type='train_loss'"
 )
 HYPERPARAMETERS = (  # those of the original that a training loop may read
-    *("num_epochs", "n_batch", "iters_per_print", "iters_per_save", "iters_per_ckpt", "iters_per_images"),
-    *("epochs_per_eval", "save_dir", "desc", "ema_rate", "mpi_size"),
-)
+    "num_epochs n_batch iters_per_print iters_per_save iters_per_ckpt iters_per_images epochs_per_eval save_dir desc ema_rate mpi_size"
+).split()  # fmt: skip
 _SCOPES = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Module
 
 
-@dataclass(frozen=True)
-class Update:
-    """A statement of a training loop that assigns an update's figures, to the expression `figures`."""
+class TrainLoop(NamedTuple):
+    """The updates of one function: the statements that assign their figures, and the outermost loop around each.
 
-    loop: ast.stmt  # the outermost loop in its function
-    line: ast.Assign
-    figures: str
+    `hyperparameters` and `step` are the code of the hyper-parameters and of the update's number. `logs` are the values of
+    `type` in the log calls, and `names` the names that the function uses.
+    """
 
-
-@dataclass(frozen=True)
-class TrainLoop:
-    """The updates of one function, the expressions of its hyper-parameters and step number, its log calls and names."""
-
-    updates: list[Update]
+    updates: list[tuple[ast.Assign, ast.stmt]]
     hyperparameters: str
     step: str
-    log_calls: list[ast.Call]
+    logs: list[ast.expr]
     names: set[str]
 
 
@@ -45,49 +38,32 @@ def step_functions(sources: Sources) -> tuple[list[Place], list[Problem]]:
     found, problems = [], []
     for path, source in sources.items():
         for name, function in functions(source).items() if ".step(" in source.text else ():
-            if (decision := _decision(source, function)) is None:
-                continue
-            if what := _difference(function):
+            decision = next((node for node in ast.walk(function) if _is_decision(node)), None)
+            if decision and (what := _difference(list(ast.walk(function)))):
                 problems.append(source.problem(decision, what, BY_HAND))
-            else:
+            elif decision:
                 found.append((path, name))
     return found, problems
 
 
-def _decision(source: Source, function: ast.FunctionDef) -> ast.If | None:
-    """The `if` on the gradient's norm, or on NaN, that an optimizer's step depends on."""
-    for test in ast.walk(function):
-        if isinstance(test, ast.If):
-            steps = any(dotted(call.func).endswith(".step") for line in test.body for call in calls(line))
-            condition = source.code(test.test).lower()
-            if steps and any(word in condition for word in ("skip_threshold", "nan", "grad_norm")):
-                return test
-    return None
+def _is_decision(node: ast.AST) -> bool:
+    """Whether this is an `if` on the gradient's norm, or on NaN, that an optimizer's step depends on."""
+    steps = isinstance(node, ast.If) and any(dotted(call.func).endswith(".step") for line in node.body for call in calls(line))
+    return steps and any(word in ast.unparse(node.test).lower() for word in ("skip_threshold", "nan", "grad_norm"))
 
 
-def _difference(function: ast.FunctionDef) -> str | None:
-    """One sentence on what an update lacks to be counted; None if it returns all the figures."""
-    nodes = list(ast.walk(function))
-    named = {node.arg for node in nodes if isinstance(node, ast.keyword)}
-    quoted = {node.value for node in nodes if isinstance(node, ast.Constant)}
-    missing = [key for key in KEYS if key not in named | quoted]
-    if missing:
+def _difference(nodes: list[ast.AST]) -> str | None:
+    """One sentence on what an update lacks to be counted; None if its function returns all the figures."""
+    named = {node.arg if isinstance(node, ast.keyword) else node.value for node in nodes if isinstance(node, ast.keyword | ast.Constant)}
+    if missing := [key for key in KEYS if key not in named]:
         return f"an update, but no figure in it is called {' or '.join(missing)}"
-    returned, figures = [node.value for node in nodes if isinstance(node, ast.Return) and node.value], _figures(nodes)
-    if not returned or not all(isinstance(value, ast.Name) and value.id in figures for value in returned):
+    figures = {dotted(node.func).removesuffix(".update") for node in nodes
+               if isinstance(node, ast.Call) and dotted(node.func).endswith(".update") and "skipped_updates" in ast.unparse(node)}
+    figures |= {dotted(node.value) for node in nodes if isinstance(node, ast.Subscript) and ast.unparse(node.slice) == "'skipped_updates'"}
+    returned = [dotted(node.value) for node in nodes if isinstance(node, ast.Return) and node.value]
+    if not returned or not set(returned) <= figures:
         return "an update, but its function does not return the figures (skipped_updates, grad_norm, ...) alone"
     return None
-
-
-def _figures(nodes: list[ast.AST]) -> set[str]:
-    """The names of the dict that skipped_updates is put into."""
-    names = set()
-    for node in nodes:
-        if isinstance(node, ast.Call) and dotted(node.func).endswith(".update") and "skipped_updates" in ast.unparse(node):
-            names.add(dotted(node.func).removesuffix(".update"))
-        elif isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store) and "'skipped_updates'" == ast.unparse(node.slice):
-            names.add(dotted(node.value))
-    return names
 
 
 def train_loops(sources: Sources, path: str, steps: list[Place]) -> list[TrainLoop]:
@@ -98,48 +74,40 @@ def train_loops(sources: Sources, path: str, steps: list[Place]) -> list[TrainLo
     source = sources[path]
     names = {name for name, place in visible(sources, path).items() if place in steps}
     names |= {f"self.{name.split('.')[1]}" for file, name in steps if file == path and "." in name}
-    by_scope: dict[ast.AST, list[Update]] = {}
+    by_scope: dict[ast.AST, list[tuple[ast.Assign, ast.stmt]]] = {}
     for call in calls(source.tree) if names else ():
-        if dotted(call.func) in names and (update := _update(source, call)):
-            by_scope.setdefault(_scope(source, call), []).append(update)
+        if dotted(call.func) in names:
+            above = source.above(call)
+            scope = next(node for node in above if isinstance(node, _SCOPES))
+            loops = [node for node in above[: above.index(scope)] if isinstance(node, ast.For | ast.While)]
+            if loops:
+                by_scope.setdefault(scope, []).append((_assignment(source, call), loops[-1]))
     return [loop for scope, updates in by_scope.items() if (loop := _train_loop(source, scope, updates))]
 
 
-def _scope(source: Source, node: ast.AST) -> ast.AST:
-    return next(each for each in source.above(node) if isinstance(each, _SCOPES))
-
-
-def _update(source: Source, call: ast.Call) -> Update | None:
-    """The update that a call makes in a loop; None if it makes none."""
-    line, above = source.statement(call), source.above(call)
-    loops = [node for node in above[: above.index(_scope(source, call))] if isinstance(node, ast.For | ast.While)]
-    if not loops:
-        return None
+def _assignment(source: Source, call: ast.Call) -> ast.Assign:
+    line = source.statement(call)
     if not isinstance(line, ast.Assign) or line.value is not call or len(line.targets) > 1 or not dotted(line.targets[0]):
-        raise source.cannot(line, "the update's figures are not assigned to a name of their own", BY_HAND)
-    return Update(loops[-1], line, dotted(line.targets[0]))
+        raise CannotPatch(source.problem(line, "the update's figures are not assigned to a name of their own", BY_HAND))
+    return line
 
 
-def _train_loop(source: Source, scope: ast.AST, updates: list[Update]) -> TrainLoop | None:
+def _train_loop(source: Source, scope: ast.AST, updates: list[tuple[ast.Assign, ast.stmt]]) -> TrainLoop | None:
     """None for updates that are not logged, as in a test."""
-    logs = [call for call in calls(scope) if _logs_train_loss(call) and _scope(source, call) is scope]
+    own = [node for node in ast.walk(scope) if next((each for each in source.above(node) if isinstance(each, _SCOPES)), None) is scope]
+    logs = {call: words["type"] for call in own if isinstance(call, ast.Call) and isinstance(
+        (words := {word.arg: word.value for word in call.keywords}).get("type"), ast.Constant) and words["type"].value == "train_loss"}
     if not logs:
         return None
-    if logs[0].lineno < updates[0].loop.lineno:
-        raise source.cannot(logs[0], "a train_loss is logged before the loop that makes the updates", BY_HAND)
-    steps = {dotted(word.value) for call in logs for word in call.keywords if word.arg == "step"}
-    if len(steps) != 1 or not all(steps) or any("step" not in {word.arg for word in call.keywords} for call in logs):
-        raise source.cannot(logs[0], "the update's number is not clear: step= in the log calls is not one name", BY_HAND)
-    nodes = list(ast.walk(scope))
-    reads = [owner for node in nodes if isinstance(node, ast.Attribute) and node.attr in HYPERPARAMETERS and (
-        owner := dotted(node.value))]  # fmt: skip
-    if not reads:
-        listed = ", ".join(HYPERPARAMETERS)
-        what = f"it is not clear where the hyper-parameters are: none of {listed} is read here"
-        raise source.cannot(updates[0].line, what, BY_HAND)
-    return TrainLoop(updates, reads[0], steps.pop(), logs, {node.id for node in nodes if isinstance(node, ast.Name)})
-
-
-def _logs_train_loss(call: ast.Call) -> bool:
-    return any(word.arg == "type" and isinstance(word.value, ast.Constant) and word.value.value == "train_loss"
-               for word in call.keywords)
+    first = min(logs, key=lambda call: call.lineno)
+    if first.lineno < updates[0][1].lineno:
+        raise CannotPatch(source.problem(first, "a train_loss is logged before the loop that makes the updates", BY_HAND))
+    steps = {dotted(next((word.value for word in call.keywords if word.arg == "step"), None)) for call in logs}
+    if len(steps) != 1 or not all(steps):
+        raise CannotPatch(source.problem(first, "the update's number is not clear: step= in the log calls is not one name", BY_HAND))
+    reads = [dotted(node.value) for node in ast.walk(scope) if isinstance(node, ast.Attribute) and node.attr in HYPERPARAMETERS]
+    if not any(reads):
+        what = f"it is not clear where the hyper-parameters are: none of {', '.join(HYPERPARAMETERS)} is read here"
+        raise CannotPatch(source.problem(updates[0][0], what, BY_HAND))
+    names = {node.id for node in ast.walk(scope) if isinstance(node, ast.Name)}
+    return TrainLoop(updates, next(filter(None, reads)), steps.pop(), list(logs.values()), names)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 
@@ -21,49 +22,36 @@ class Entry:
     created: bool
     mode: int | None
 
-    def is_patched(self, root: Path) -> bool:
-        return _file_digest(root / self.path) == self.after
-
-    def is_original(self, root: Path) -> bool:
-        return _file_digest(root / self.path) == self.before
-
-
-@dataclass(frozen=True)
-class Record:
-    """The files, and the `folders` that were created for them, outer ones first."""
-
-    files: tuple[Entry, ...]
-    folders: tuple[str, ...]
-
-    def edited(self, root: Path) -> list[str]:
-        """The files that are neither as they were written nor as they were before."""
-        return [entry.path for entry in self.files if not entry.is_patched(root) and not entry.is_original(root)]
-
-    def to_json(self) -> str:
-        return json.dumps({"format": _FORMAT} | asdict(self), indent=1) + "\n"
+    def now(self, root: Path) -> str | None:
+        """The SHA-256 of the file as it is; None where nothing is, and a word for anything but a file."""
+        path = root / self.path
+        if path.is_symlink() or (path.exists() and not path.is_file()):
+            return "not a file"
+        return digest(path.read_bytes()) if path.exists() else None
 
 
 def digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def _file_digest(path: Path) -> str | None:
-    """The SHA-256 of a regular file; None where nothing is, and a word for anything else."""
-    if path.is_symlink() or (path.exists() and not path.is_file()):
-        return "not a file"
-    return digest(path.read_bytes()) if path.exists() else None
+def edited(root: Path, record: Sequence[Entry]) -> list[str]:
+    """The files that are neither as they were written nor as they were before."""
+    return [entry.path for entry in record if entry.now(root) not in (entry.before, entry.after)]
 
 
-def read_record(root: Path) -> Record | None:
+def record_text(record: Sequence[Entry]) -> str:
+    return json.dumps({"format": _FORMAT, "files": [asdict(entry) for entry in record]}, indent=1) + "\n"
+
+
+def read_record(root: Path) -> list[Entry] | None:
     """None where nothing was written; raises CheckoutError for a record that cannot be relied on."""
     store = root / STORE
     if not store.exists():
         return None
     try:
         known = json.loads((store / "manifest.json").read_text(encoding="utf-8"))
-        record = Record(tuple(Entry(**entry) for entry in known["files"]), tuple(known["folders"]))
-        paths = [*(entry.path for entry in record.files), *record.folders]
-        if known["format"] != _FORMAT or not all(_is_inside(root, path) for path in paths):
+        record = [Entry(**entry) for entry in known["files"]]
+        if known["format"] != _FORMAT or not all(_is_inside(root, entry.path) for entry in record):
             raise ValueError(f"it has another format than {_FORMAT}, or names a path outside {root}")
     except FileNotFoundError:
         raise CheckoutError(f"{store} has no manifest.json: a --write was cut off before it changed anything; "
@@ -80,18 +68,17 @@ def _is_inside(root: Path, path: str) -> bool:
 def is_patched(root: Path, vendor: bool) -> bool:
     """True if --write has been run here and every file is still as it was written.
 
-    Raises CheckoutError, with their names, if some files differ. Raises it too if `vendor` asks for a copy of
-    stable_params and --write made none.
+    Raises CheckoutError, with their names, if some files differ, or if `vendor` asks for a copy that was not made.
     """
     record = read_record(root)
     if record is None:
         return False
-    different = ", ".join(entry.path for entry in record.files if not entry.is_patched(root))
-    if record.edited(root):
+    different = ", ".join(entry.path for entry in record if entry.now(root) != entry.after)
+    if edited(root, record):
         raise CheckoutError(f"already patched, and these files differ from what was written: {different}; "
                             "--revert --force restores the originals and drops these edits")
     if different:
         raise CheckoutError(f"patched in part, these files are as they were before --write: {different}; --revert, then start again")
-    if vendor and not any("stable_params" in PurePosixPath(entry.path).parts for entry in record.files):
+    if vendor and not any("stable_params" in PurePosixPath(entry.path).parts for entry in record):
         raise CheckoutError("already patched without --vendor: --revert, then --write --vendor")
     return True

@@ -5,18 +5,23 @@ import os
 import shutil
 import stat
 from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from patches.problems import CheckoutError
 from patches.tree.changes import Change
-from patches.tree.record import STORE, Entry, Record, digest, read_record
+from patches.tree.record import STORE, Entry, digest, edited, read_record, record_text
 
 
-def check_targets(root: Path, changes: Sequence[Change]) -> None:
-    """Raises CheckoutError, with all their names, for files in the way of new ones, changed since they were read, or read-only."""
+def check_creations(root: Path, changes: Sequence[Change]) -> None:
+    """Raises CheckoutError, with all their names, for files to be created that exist already."""
     existing = [change.path for change in changes if change.created and os.path.lexists(root / change.path)]
     if existing:
         raise CheckoutError(f"would overwrite {', '.join(existing)}, not from this plugin: rename or remove them")
+
+
+def check_targets(root: Path, changes: Sequence[Change]) -> None:
+    """Raises CheckoutError, with all their names, for files that exist, are read-only, or changed since they were read."""
+    check_creations(root, changes)
     stale = [change.path for change in changes if not change.created and (root / change.path).read_bytes() != change.before]
     if stale:
         raise CheckoutError(f"{', '.join(stale)} changed while the checkout was read: start again")
@@ -31,11 +36,10 @@ def check_targets(root: Path, changes: Sequence[Change]) -> None:
 def write_changes(root: Path, changes: Sequence[Change]) -> None:
     """Save the originals and the record, then write every file; raises CheckoutError with the tree as it was.
 
-    After any error everything is restored. Where even that is impossible, the record is on disk before the first file
-    changes, so --revert can restore.
+    Where even restoring is impossible, the record is on disk before the first file changes, so --revert can restore.
     """
     check_targets(root, changes)
-    record = _record(root, changes)
+    record = [_entry(root, change) for change in changes]
     try:
         _save_originals(root, changes, record)
         _write(root, {change.path: change.after for change in changes}, record)
@@ -50,7 +54,7 @@ def write_changes(root: Path, changes: Sequence[Change]) -> None:
         raise
 
 
-def revert(root: Path, force: bool = False) -> Record:
+def revert(root: Path, force: bool = False) -> list[Entry]:
     """Restore the originals, remove what was created, and remove the record last.
 
     Raises CheckoutError before it touches anything if there is no record, if an original is damaged, or, without
@@ -59,10 +63,9 @@ def revert(root: Path, force: bool = False) -> Record:
     record = read_record(root)
     if record is None:
         raise CheckoutError(f"nothing to revert: {root} has no {STORE}")
-    edited = record.edited(root)
-    if edited and not force:
-        raise CheckoutError(f"edited since they were patched: {', '.join(edited)}; --force throws these edits away")
-    originals = {entry.path: _original(root, entry) for entry in record.files if not entry.created and not entry.is_original(root)}
+    if not force and (lost := edited(root, record)):
+        raise CheckoutError(f"edited since they were patched: {', '.join(lost)}; --force throws these edits away")
+    originals = {entry.path: _original(root, entry) for entry in record if not entry.created and entry.now(root) != entry.before}
     try:
         _restore(root, record, originals)
     except OSError as error:
@@ -70,56 +73,53 @@ def revert(root: Path, force: bool = False) -> Record:
     return record
 
 
-def _record(root: Path, changes: Sequence[Change]) -> Record:
-    files = tuple(Entry(change.path, digest(change.before) if change.before is not None else None, digest(change.after), change.created,
-                        None if change.created else stat.S_IMODE((root / change.path).stat().st_mode)) for change in changes)
-    above = {str(folder) for change in changes for folder in PurePosixPath(change.path).parents}
-    return Record(files, tuple(sorted(folder for folder in above if not (root / folder).exists())))
+def _entry(root: Path, change: Change) -> Entry:
+    if change.created:
+        return Entry(change.path, None, digest(change.after), True, None)
+    mode = stat.S_IMODE((root / change.path).stat().st_mode)
+    return Entry(change.path, digest(change.before), digest(change.after), False, mode)
 
 
-def _save_originals(root: Path, changes: Sequence[Change], record: Record) -> None:
+def _save_originals(root: Path, changes: Sequence[Change], record: Sequence[Entry]) -> None:
     store = root / STORE
     store.mkdir()
     _write_durably(store / ".gitignore", b"*\n")
     for change in changes:
         if not change.created:
-            saved = store / "originals" / change.path
-            saved.parent.mkdir(parents=True, exist_ok=True)
-            _write_durably(saved, change.before)
-    _write_durably(store / "manifest.partial", record.to_json().encode())
+            _write_durably(store / "originals" / change.path, change.before)
+    _write_durably(store / "manifest.partial", record_text(record).encode())
     os.replace(store / "manifest.partial", store / "manifest.json")
 
 
-def _write(root: Path, contents: Mapping[str, bytes], record: Record) -> None:
+def _write(root: Path, contents: Mapping[str, bytes], record: Sequence[Entry]) -> None:
     """All new bytes are on disk before the first rename, so a full disk is noticed while the tree is still whole."""
-    for folder in record.folders:
-        (root / folder).mkdir(exist_ok=True)
-    files = [entry for entry in record.files if entry.path in contents]
-    for entry in files:
-        (root / entry.path).parent.mkdir(parents=True, exist_ok=True)
-        temporary = _temporary(root / entry.path)
-        _write_durably(temporary, contents[entry.path])
+    files = [(root / entry.path, entry) for entry in record if entry.path in contents]
+    for path, entry in files:
+        _write_durably(_temporary(path), contents[entry.path])
         if entry.mode is not None:
-            if hasattr(os, "chown") and (root / entry.path).exists():
+            if hasattr(os, "chown") and path.exists():
                 with contextlib.suppress(PermissionError):  # root patches other people's files, as in a container
-                    os.chown(temporary, (root / entry.path).stat().st_uid, (root / entry.path).stat().st_gid)
-            os.chmod(temporary, entry.mode)
-    for entry in files:
-        os.replace(_temporary(root / entry.path), root / entry.path)
+                    os.chown(_temporary(path), path.stat().st_uid, path.stat().st_gid)
+            os.chmod(_temporary(path), entry.mode)
+    for path, _ in files:
+        os.replace(_temporary(path), path)
 
 
-def _restore(root: Path, record: Record, originals: Mapping[str, bytes]) -> None:
-    changed = {entry.path for entry in record.files if not entry.created and not entry.is_original(root)}
-    for entry in record.files:
+def _restore(root: Path, record: Sequence[Entry], originals: Mapping[str, bytes]) -> None:
+    """Writes the originals where files differ from them; removes what was created, and folders that are then empty."""
+    for entry in record:
         _temporary(root / entry.path).unlink(missing_ok=True)
-    _write(root, {path: data for path, data in originals.items() if path in changed}, Record(record.files, ()))
-    for entry in record.files:
-        if entry.created:
-            (root / entry.path).unlink(missing_ok=True)
-            _remove_bytecode(root / entry.path)
-    for folder in reversed(record.folders):
-        with contextlib.suppress(OSError):  # the user has put something into it
-            (root / folder).rmdir()
+    _write(root, {entry.path: originals[entry.path] for entry in record
+                  if entry.path in originals and entry.now(root) != entry.before}, record)  # fmt: skip
+    created = [root / entry.path for entry in record if entry.created]
+    for path in created:
+        path.unlink(missing_ok=True)
+        for compiled in (path.parent / "__pycache__").glob(f"{path.stem}.*.pyc"):
+            compiled.unlink()
+    folders = {folder for path in created for folder in (path.parent / "__pycache__", *path.parents) if folder.is_relative_to(root)}
+    for folder in sorted(folders - {root}, reverse=True):
+        with contextlib.suppress(OSError):  # it holds other files
+            folder.rmdir()
     if (root / STORE).exists():
         shutil.rmtree(root / STORE)
 
@@ -140,14 +140,8 @@ def _temporary(path: Path) -> Path:
 
 
 def _write_durably(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "wb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _remove_bytecode(path: Path) -> None:
-    for compiled in (path.parent / "__pycache__").glob(f"{path.stem}.*.pyc"):
-        compiled.unlink()
-    with contextlib.suppress(OSError):
-        (path.parent / "__pycache__").rmdir()

@@ -33,9 +33,9 @@ def planned(make_tree, monkeypatch):
     def run(files, *rewrites, vendor=False):
         monkeypatch.setattr(plan, "REWRITES", {f"rewrite {number}": each for number, each in enumerate(rewrites)})
         monkeypatch.setattr("patches.rewrites.flags.glue_folder", lambda sources: "model")
-        made = plan.make_plan(read_checkout(make_tree(files)), vendor)
-        new = [change.path for change in made.changes if change.created]
-        return [change for change in made.changes if not change.created], made.problems, new
+        changes, problems = plan.make_plan(read_checkout(make_tree(files)), vendor)
+        new = [change.path for change in changes if change.created]
+        return [change for change in changes if not change.created], problems, new
 
     return run
 

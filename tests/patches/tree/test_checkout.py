@@ -38,7 +38,7 @@ def test_a_very_large_file_is_left_out_and_named(make_tree):
     root = make_tree({"vae.py": b"x = 1\n", "table.py": b"#" * (LARGEST + 1), "nearly.py": b"#" * LARGEST})
     checkout = read_checkout(root)
     assert set(checkout.sources) == {"vae.py", "nearly.py"}
-    assert checkout.notes == ("table.py: not read, it is larger than 5 MB",)
+    assert checkout.notes == ["table.py: not read, it is larger than 5 MB"]
 
 
 REFUSED = {
@@ -106,32 +106,16 @@ def test_links_inside_are_not_followed(make_tree):
     assert read_checkout(root.parent / "link").root == root.resolve()
 
 
-def test_links_out_of_the_tree(make_tree):
+def test_links_out_of_the_tree_are_named_and_not_followed(make_tree):
     elsewhere = make_tree({"pkg/sub/vae.py": b"x = 1\n", "images/a.png": b""}, name="elsewhere")
     root = make_tree({"train.py": b"x = 1\n"})
-    (root / "data").symlink_to(elsewhere / "images")
     (root / ".tools").symlink_to(elsewhere / "pkg")
-    assert set(read_checkout(root).sources) == {"train.py"}
-    for name, target in {"vae.py": elsewhere / "pkg/sub/vae.py", "pkg": elsewhere / "pkg"}.items():
-        (root / name).symlink_to(target)
-        with pytest.raises(CheckoutError, match=f"^{name}: a symbolic link that leads out"):
-            read_checkout(root)
-        (root / name).unlink()
-
-
-def test_an_environment_outside_may_be_linked(make_tree):
-    make_tree({"pyvenv.cfg": b"", "lib/x.py": b"x = 1\n"}, name="environment")
-    root = make_tree({"train.py": b"x = 1\n"})
-    (root / "venv").symlink_to(root.parent / "environment")
-    assert set(read_checkout(root).sources) == {"train.py"}
-
-
-@pytest.mark.parametrize("target", ["gone.py", "vae.py"])
-def test_a_link_that_leads_nowhere(make_tree, target):
-    root = make_tree({"train.py": b"x = 1\n"})
-    (root / "vae.py").symlink_to(target)
-    with pytest.raises(CheckoutError, match="^vae.py: a symbolic link that leads out of the checkout or nowhere"):
-        read_checkout(root)
+    (root / "gone.py").symlink_to("nowhere.py")
+    (root / "vae.py").symlink_to(elsewhere / "pkg/sub/vae.py")
+    (root / "pkg").symlink_to(elsewhere / "pkg")
+    checkout = read_checkout(root)
+    assert set(checkout.sources) == {"train.py"}
+    assert checkout.notes == [f"{name}: not read, it is a link that leads out of the checkout" for name in ("pkg", "vae.py")]
 
 
 def test_a_pipe_is_not_read(make_tree):
