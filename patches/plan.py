@@ -1,6 +1,8 @@
 """Works out what would change in a checkout, and what could not be matched."""
 
-from patches.problems import CannotPatch, Problem
+from patches.code.names import import_graph, reached
+from patches.code.source import Sources
+from patches.problems import CannotPatch, CheckoutError, NotVdvae, Problem
 from patches.rewrites import counts, flags, latents
 from patches.tree.changes import Change, glue_changes, vendor_changes
 from patches.tree.checkout import Checkout
@@ -14,19 +16,44 @@ REWRITES = {  # each takes Sources and gives its edits
 
 def make_plan(checkout: Checkout, vendor: bool) -> tuple[list[Change], list[Problem]]:
     """Changes of files, new files last, and what stands against them; with `vendor` stable_params is copied too."""
+    sources = model_and_training(checkout)
     edits, descriptions, problems = {}, {}, []
     for description, rewrite in REWRITES.items():
         try:
-            found = rewrite(checkout.sources)
+            found = rewrite(sources)
         except CannotPatch as error:
             problems += error.problems
+            if isinstance(error, NotVdvae):
+                break
             continue
         for edit in found:
             edits.setdefault(edit.path, []).append(edit)
             descriptions.setdefault(edit.path, {})[description] = None
     changes = [Change(path, source.data, source.edited(edits[path]), "; ".join(descriptions[path]))
-               for path, source in checkout.sources.items() if path in edits]
+               for path, source in sources.items() if path in edits]
     if changes and not problems:
-        folder = flags.glue_folder(checkout.sources)
+        folder = flags.glue_folder(sources)
         changes += glue_changes(folder) + (vendor_changes(checkout.root, folder) if vendor else [])
     return changes, list(dict.fromkeys(problems))
+
+
+def model_and_training(checkout: Checkout) -> Sources:
+    """The files with latent classes, those that train with them, and all that these import; else, all files.
+
+    Only these files decide. What is wrong in others is added to the notes. Raises CheckoutError for one that is no Python 3.
+    """
+    classes, problems = latents.latent_classes(checkout.sources)
+    graph = import_graph(checkout.sources, checkout.broken)
+    models = {each.source.path for each in classes}
+    trains = {path for path, source in checkout.sources.items() if ".backward()" in source.text and models & reached(graph, {path})}
+    paths = reached(graph, models | trains)
+    if not models:
+        paths = set(checkout.sources)
+    elif not flags.has_parser({path: source for path, source in checkout.sources.items() if path in paths}):
+        paths |= reached(graph, {path for path, source in checkout.sources.items() if flags.has_parser({path: source})})
+    for path, message in checkout.broken.items():
+        if path in paths:
+            raise CheckoutError(message)
+        checkout.notes.append(f"{message.splitlines()[0]}; this file is left alone")
+    checkout.notes.extend(f"{each.path}:{each.line}: {each.what}; this file is left alone" for each in problems if each.path not in paths)
+    return {path: source for path, source in checkout.sources.items() if path in paths}

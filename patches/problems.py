@@ -29,3 +29,7 @@ class CannotPatch(Exception):
     def __init__(self, *problems: Problem) -> None:
         super().__init__("\n".join(map(str, problems)))
         self.problems = problems
+
+
+class NotVdvae(CannotPatch):
+    """No class calls a KL, and so nothing else that differs from the original matters."""

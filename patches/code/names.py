@@ -1,7 +1,7 @@
 """Finds the function of the checkout that a name means: follows names through the imports of a module."""
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import PurePosixPath
 
 from patches.code.source import Source, Sources
@@ -59,7 +59,24 @@ def imports(source: Source) -> list[tuple[str, int]]:
     return found
 
 
-def find_module(paths: Sources, path: str, name: str, level: int = 0) -> str | None:
+def import_graph(sources: Sources, others: Iterable[str]) -> dict[str, set[str]]:
+    """The files of the checkout that each module imports; `others` are files that may be imported but cannot be read."""
+    paths = {**sources, **dict.fromkeys(others)}
+    return {path: {found for name, level in imports(source) if (found := find_module(paths, path, name, level))}
+            for path, source in sources.items()}  # fmt: skip
+
+
+def reached(graph: Mapping[str, set[str]], starts: Iterable[str]) -> set[str]:
+    """The files `starts`, and all that they import, directly or not."""
+    found, left = set(), list(starts)
+    while left:
+        if (path := left.pop()) not in found:
+            found.add(path)
+            left += graph.get(path, ())
+    return found
+
+
+def find_module(paths: Mapping[str, object], path: str, name: str, level: int = 0) -> str | None:
     """The file of the checkout that `import name` means in the file `path`; None for any other module.
 
     `level` counts leading dots. Without dots it is the file whose path ends in the dotted name, for the checkout may lie in a

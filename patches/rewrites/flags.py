@@ -42,6 +42,10 @@ def rewrite(sources: Sources) -> list[Edit]:
     return edits
 
 
+def has_parser(sources: Sources) -> bool:
+    return bool(_parsers(sources))
+
+
 def glue_folder(sources: Sources) -> str:
     """The folder of the file that defines the training arguments, with slashes; "" for the checkout itself.
 

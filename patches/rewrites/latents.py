@@ -1,13 +1,12 @@
 """Puts the parameterized log sigmas, and the KL of stable_params, into the class that computes posterior and prior."""
 
 import ast
-from collections.abc import Iterator
 
-from patches.code.names import Place, calls, functions, visible
-from patches.code.source import Edit, Sources
-from patches.problems import CannotPatch, Problem
+from patches.code.names import calls, dotted, functions, imports, visible
+from patches.code.source import Edit, Source, Sources
+from patches.problems import CannotPatch, NotVdvae, Problem
 from patches.rewrites.flags import glue_import
-from patches.rewrites.gaussians import Draw, Kl, recognise, why_not
+from patches.rewrites.gaussians import Kl, recognise, why_not
 from patches.rewrites.latent_class import LatentClass, called_formula
 
 _BY_HAND = (
@@ -22,44 +21,75 @@ def rewrite(sources: Sources) -> list[Edit]:
 
     Raises CannotPatch where no KL is recognised or its arguments cannot be followed to the outputs of networks.
     """
-    recognised = {(path, name): formula for path, source in sources.items()
-                  for name, function in functions(source).items() if (formula := recognise(function))}  # fmt: skip
-    edits, problems = [], []
-    for path in sources:
-        try:
-            edits += _edits(sources, path, recognised)
-        except CannotPatch as error:
-            problems += error.problems
-    if problems or not edits:
-        raise CannotPatch(*problems or _nothing_found(sources, recognised))
+    found, problems = latent_classes(sources)
+    if not found and not problems:
+        raise NotVdvae(*_nothing_found(sources))
+    for each in found:
+        problems += _reads_elsewhere(sources, each)
+    edits = [edit for each in found for edit in each.edits]
+    try:
+        edits += [each.source.add_import(glue_import(sources, each.source.path, "Scales", "stable_scales")) for each in found]
+    except CannotPatch as error:
+        problems += error.problems
+    if problems:
+        raise CannotPatch(*problems)
     return edits
 
 
-def _edits(sources: Sources, path: str, recognised: dict[Place, Kl | Draw]) -> Iterator[Edit]:
-    """The edits of a module with latent classes; none if it calls no KL."""
-    source = sources[path]
-    formulas = {name: recognised[place] for name, place in visible(sources, path).items() if place in recognised}
-    if not formulas:
-        return []
-    classes = [LatentClass(source, statement, formulas) for statement in source.tree.body if isinstance(statement, ast.ClassDef)]
-    classes = [each for each in classes if each.kls]
-    replaced = {call for each in classes for _, call, _ in each.kls}
-    for call in calls(source.tree):
-        if isinstance(called_formula(call, formulas), Kl) and call not in replaced:
-            raise CannotPatch(source.problem(call, "this KL is not in a class with a posterior and a prior", _BY_HAND))
-    if not classes:
-        return []
-    edits = [edit for each in classes for edit in each.edits]
-    return edits + [source.add_import(glue_import(sources, path, "Scales", "stable_scales"))]
+def latent_classes(sources: Sources) -> tuple[list[LatentClass], list[Problem]]:
+    """The classes whose KL can be changed, and a problem for each other place that calls a KL."""
+    recognised = {(path, name): formula for path, source in sources.items()
+                  for name, function in functions(source).items() if (formula := recognise(function))}  # fmt: skip
+    found, problems = [], []
+    for path, source in sources.items():
+        formulas = {name: recognised[place] for name, place in visible(sources, path).items() if place in recognised}
+        called = {call for call in calls(source.tree) if isinstance(called_formula(call, formulas), Kl)} if formulas else set()
+        for statement in source.tree.body if formulas else ():
+            if isinstance(statement, ast.ClassDef):
+                try:
+                    each = LatentClass(source, statement, formulas)
+                    found += [each] if each.kls else []
+                except CannotPatch as error:
+                    problems += error.problems
+                called -= set(ast.walk(statement))
+        problems += [source.problem(call, "this KL is not in a class with a posterior and a prior", _BY_HAND) for call in called]
+    return found, problems
 
 
-def _nothing_found(sources: Sources, recognised: dict[Place, Kl | Draw]) -> list[Problem]:
-    """What to say where nothing was rewritten: KLs that nobody calls, functions that are nearly a KL, or the whole tree."""
-    found = [(*place, "this KL is not called by a class of the checkout")
-             for place, formula in recognised.items() if isinstance(formula, Kl)]  # fmt: skip
-    if not found:
-        found = [(path, name, f"{name} {reason}") for path, source in sources.items()
-                 for name, function in functions(source).items() if (reason := why_not(function))]  # fmt: skip
-    if not found:
-        return [Problem(".", 0, "no function here computes the KL of two normals", "", _BY_HAND)]
-    return [sources[path].problem(functions(sources[path])[name], what, _BY_HAND) for path, name, what in found]
+def _reads_elsewhere(sources: Sources, found: LatentClass) -> list[Problem]:
+    """A problem for each call of the class's networks from outside, which gets an output without the parameterization."""
+    names = {piece.root.removeprefix("self.") for piece in found.sides}
+    what = f"this output has a log scale of {found.owner.name}, but outside that class its parameterization is not added"
+    return [source.problem(call, what, _BY_HAND) for source in sources.values() for call in calls(source.tree)
+            if _ends_in(call, names) and found.owner not in (above := source.above(call)) and not _is_of_another_class(call, above, found)]
+
+
+def _ends_in(call: ast.Call, names: set[str]) -> bool:
+    called = ast.unparse(call.func).removesuffix(".forward")
+    return any(called.endswith(f".{name}") for name in names)
+
+
+def _is_of_another_class(call: ast.Call, above: list[ast.AST], found: LatentClass) -> bool:
+    """Whether the call is one on self in a class that does not inherit from the latent class."""
+    owner = next((node for node in above if isinstance(node, ast.ClassDef)), None)
+    inherits = owner and found.owner.name in {dotted(base).split(".")[-1] for base in owner.bases}
+    return dotted(call.func).startswith("self.") and not inherits
+
+
+def _nothing_found(sources: Sources) -> list[Problem]:
+    """What to say where no KL is called: KLs that nobody calls, functions that are nearly a KL, another library, or the tree."""
+    found = [problem for source in sources.values() for problem in _obstacles(source)]
+    return found or [Problem(".", 0, "no function here computes the KL of two normals: is this VDVAE code?", "", _BY_HAND)]
+
+
+def _obstacles(source: Source) -> list[Problem]:
+    found = []
+    if foreign := {name.split(".")[0] for name, _ in imports(source)} & {"jax", "flax", "tensorflow"}:
+        return [Problem(source.path, 0, f"this is code for {min(foreign)}", "", "only PyTorch code can be patched")] * ("kl" in source.text)
+    for name, function in functions(source).items():
+        if isinstance(recognise(function), Kl):
+            found.append(source.problem(function, "this KL is not called by a class of the checkout", _BY_HAND))
+        elif reason := why_not(function):
+            found.append(source.problem(function, f"{name} {reason}", _BY_HAND))
+    what = "this KL is that of torch.distributions, not a function of means and log sigmas"
+    return found + [source.problem(call, what, _BY_HAND) for call in calls(source.tree) if dotted(call.func).split(".")[-1] == "kl_divergence"]

@@ -3,7 +3,7 @@
 import ast
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from patches.code.source import Source
@@ -17,11 +17,15 @@ _OURS = {"stable_params", "stable_scales", "--sigma_param"}
 
 @dataclass(frozen=True)
 class Checkout:
-    """`sources` has each file by its path relative to `root`; `notes` says what was not read."""
+    """`sources` has each file by its path relative to `root`, `broken` the errors of files that are not Python 3.
+
+    `notes` says what is left alone, and why.
+    """
 
     root: Path
-    sources: dict[str, Source]
-    notes: list[str]
+    sources: dict[str, Source] = field(default_factory=dict)
+    broken: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
 
 def find_root(path: str | os.PathLike[str]) -> Path:
@@ -36,8 +40,8 @@ def find_root(path: str | os.PathLike[str]) -> Path:
 
 
 def read_checkout(path: str | os.PathLike[str]) -> Checkout:
-    """Raises CheckoutError for a tree that holds no Python 3 code, cannot be read, or was patched by hand."""
-    checkout = Checkout(find_root(path), {}, [])
+    """Raises CheckoutError for a tree that holds no Python code, cannot be read, or was patched by hand."""
+    checkout = Checkout(find_root(path))
     for file in _python_files(checkout):
         name = file.relative_to(checkout.root).as_posix()
         try:
@@ -47,9 +51,12 @@ def read_checkout(path: str | os.PathLike[str]) -> Checkout:
             checkout.sources[name] = Source(name, file.read_bytes())
         except OSError as error:
             raise CheckoutError(f"{name}: cannot be read: {error.strerror}") from None
-        _refuse_patched_by_hand(checkout.sources[name])
+        except CheckoutError as error:
+            checkout.broken[name] = str(error)
+        else:
+            _refuse_patched_by_hand(checkout.sources[name])
     if not checkout.sources:
-        raise CheckoutError(f"{path}: not a Python tree, there is no .py file in it")
+        raise CheckoutError(next(iter(checkout.broken.values()), f"{path}: not a Python tree, there is no .py file in it"))
     return checkout
 
 

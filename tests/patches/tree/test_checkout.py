@@ -42,7 +42,7 @@ def test_a_very_large_file_is_left_out_and_named(make_tree):
 
 
 REFUSED = {
-    "syntax error": ({"ok.py": b"x = 1\n", "a/bad.py": b"x = 1\ny = = 2\n"}, ["a/bad.py:2: syntax error", "y = = 2"]),
+    "syntax error": ({"a/bad.py": b"x = 1\ny = = 2\n"}, ["a/bad.py:2: syntax error", "y = = 2"]),
     "unclosed": ({"bad.py": b"x = 1\nf(\n"}, ["bad.py:2: syntax error", "f("]),
     "Python 2": ({"old.py": b"import os\nprint 'loss', loss\n"}, ["old.py:2: syntax error", "'loss', loss", "Python 3"]),
     "print in Python 3": ({"bad.py": b"print(x\n"}, ["bad.py:1: syntax error"]),
@@ -72,6 +72,12 @@ def test_refused_with_the_place(make_tree, files, said):
         read_checkout(make_tree(files))
     for words in said:
         assert words in str(refusal.value)
+
+
+def test_a_file_that_is_not_python_3_is_kept_apart_from_the_others(make_tree):
+    checkout = read_checkout(make_tree({"ok.py": b"x = 1\n", "bad.py": b"print 'x'\n"}))
+    assert list(checkout.sources) == ["ok.py"]
+    assert list(checkout.broken) == ["bad.py"] and "bad.py:1: syntax error" in checkout.broken["bad.py"]
 
 
 NOT_BY_HAND = {
