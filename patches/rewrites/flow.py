@@ -113,6 +113,8 @@ class Flow:
         elif isinstance(target, ast.Tuple | ast.List):
             elements = code.elts if isinstance(code, ast.Tuple | ast.List) and len(code.elts) == len(target.elts) else None
             for index, part in enumerate(target.elts):
+                if isinstance(part, ast.Starred) and (ast.unparse(part) != "*_" or part is not target.elts[-1]):
+                    return
                 self._bind(statement, part, elements[index] if elements else None, _item(value, index))
         else:
             return
@@ -179,7 +181,7 @@ class Flow:
     def _visit_Call(self, node: ast.Call) -> Value:
         given = [self._visit(each) for each in [*node.args, *(word.value for word in node.keywords)]]
         owner = self._visit(node.func.value) if isinstance(node.func, ast.Attribute) else PLAIN
-        name, last = dotted(node.func), node.func.attr if isinstance(node.func, ast.Attribute) else dotted(node.func)
+        name, last = dotted(node.func), _last(node)
         if name.startswith("self."):
             self.values[node.func] = None
             return Output(name.removesuffix(".forward"))
@@ -207,9 +209,11 @@ class Flow:
         sizes = sizes if isinstance(sizes, list) else getattr(sizes, "elts", [sizes] * 4)
         pieces, low = [], ()
         for size in sizes:
-            if (number := self._size(size)) is None or not isinstance(axis, ast.Constant | ast.UnaryOp):
+            number = self._size(size)
+            if (number is None and size is not sizes[-1]) or not isinstance(axis, ast.Constant | ast.UnaryOp):
                 return None
-            pieces.append(Piece(output.root, ast.literal_eval(axis), low, high := _total(low, number)))
+            high = None if number is None else _total(low, number)
+            pieces.append(Piece(output.root, ast.literal_eval(axis), low, high))
             low = high
         self.open.pop(whole, None)
         return Output(output.root, tuple(pieces))
@@ -257,12 +261,17 @@ def _item(value: Value, index: int) -> Value:
     return PLAIN if value == PLAIN else None
 
 
+def _last(call: ast.Call) -> str:
+    return call.func.attr if isinstance(call.func, ast.Attribute) else dotted(call.func)
+
+
 def _network_inputs(method: ast.FunctionDef) -> set[str]:
-    """self, and the arguments of the method that go into calls on self."""
-    inputs = {"self"}
-    for call in ast.walk(method):
+    """self, and the arguments of the method that go into calls on self, but for temperatures, of which a logarithm is taken."""
+    inputs, nodes = {"self"}, list(ast.walk(method))
+    logs = {node for call in nodes if isinstance(call, ast.Call) and _last(call).startswith("log") for node in ast.walk(call)}
+    for call in nodes:
         if isinstance(call, ast.Call) and dotted(call.func).startswith("self."):
-            inputs |= {node.id for each in call.args for node in ast.walk(each) if isinstance(node, ast.Name)}
+            inputs |= {node.id for each in call.args for node in ast.walk(each) if isinstance(node, ast.Name) and node not in logs}
     return inputs & {argument.arg for argument in (*method.args.posonlyargs, *method.args.args, *method.args.kwonlyargs)}
 
 

@@ -9,6 +9,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import permutations
 from types import SimpleNamespace
 
@@ -65,8 +66,8 @@ class Unknown(Exception):
 def recognise(function: ast.FunctionDef) -> Kl | Draw | None:
     """The KL or the draw that the function computes with its other parameters at their defaults; None for neither."""
     try:
-        return _recognised(function)
-    except Unknown:
+        return _recognised(ast.unparse(function))
+    except (Unknown, RecursionError):
         return None
 
 
@@ -76,12 +77,14 @@ def why_not(function: ast.FunctionDef) -> str | None:
     if not KL_NAME.search(function.name) or not names & {"exp", "exp_", "expm1", "log"}:
         return None
     try:
-        return None if _recognised(function) else "computes something else than the KL of two normals"
-    except Unknown as unknown:
-        return str(unknown)
+        return None if _recognised(ast.unparse(function)) else "computes something else than the KL of two normals"
+    except (Unknown, RecursionError) as error:
+        return str(error)
 
 
-def _recognised(function: ast.FunctionDef) -> Kl | Draw | None:
+@cache
+def _recognised(code: str) -> Kl | Draw | None:
+    function = ast.parse(code).body[0]
     given = function.args
     positional = [*given.posonlyargs, *given.args]
     required = positional[: len(positional) - len(given.defaults)]
@@ -99,7 +102,7 @@ class _Body(ast.NodeTransformer):
             if dotted(decorator.func if isinstance(decorator, ast.Call) else decorator).split(".")[-1] not in DECORATORS:
                 raise Unknown(f"has the decorator {ast.unparse(decorator)}, which is not known")
         try:
-            tree, names = self.visit(ast.parse(ast.unparse(function)).body[0]), dict(MODULES, __builtins__={})
+            tree, names = self.visit(function), dict(MODULES, __builtins__={})
             exec(compile(ast.fix_missing_locations(ast.Module([tree], [])), "", "exec"), names)
         except (RecursionError, MemoryError, SyntaxError):
             raise Unknown("is nested too deeply") from None
