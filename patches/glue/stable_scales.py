@@ -1,11 +1,13 @@
 """Uses the scales of stable_params in this model: the flags, the log sigmas and the KL of its blocks."""
 
 import sys
+import warnings
 from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Mapping
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 
@@ -24,6 +26,8 @@ if find_spec("stable_params") is None:
 
 from stable_params import Constant, Exp, Vanilla, parse_parameterization  # noqa: E402
 
+VANILLA = "posterior vanilla, prior vanilla"
+
 
 def add_scale_arguments(parser: ArgumentParser) -> None:
     """Add the flags of the scales. Their defaults change nothing."""
@@ -36,18 +40,33 @@ def add_scale_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--prior_const1", action="store_true", help="fix the scale of every prior to 1")
 
 
-class Scales:
+class Scales(torch.nn.Module):
     """Turns the networks' outputs into log sigmas, as the hyper-parameters H say; a flag may be None or missing.
 
+    A checkpoint keeps the names of its scales, unless both are vanilla, and warns a model with others that loads it.
     Raises ValueError for an unknown parameterization, and for prior_const1 together with prior_sigma_param.
     """
 
     def __init__(self, H: object) -> None:
+        super().__init__()
         shared, own = _value(H, "sigma_param") or "vanilla", _value(H, "prior_sigma_param")
         if _value(H, "prior_const1") and own:
             raise ValueError(f"prior_const1 fixes the prior's scale, so prior_sigma_param {own!r} must not be given")
         self.posterior = parse_parameterization(_value(H, "posterior_sigma_param") or shared)
         self.prior = Constant() if _value(H, "prior_const1") else parse_parameterization(own or shared)
+
+    def _save_to_state_dict(self, destination: dict, prefix: str, keep_vars: bool) -> None:
+        if self._names() != VANILLA:
+            destination[f"{prefix}names"] = torch.tensor(list(self._names().encode()), dtype=torch.float32)
+
+    def _load_from_state_dict(self, state_dict: Mapping[str, Tensor], prefix: str, *_: object) -> None:
+        saved = state_dict.get(f"{prefix}names")
+        names = VANILLA if saved is None else bytes(saved.round().int().tolist()).decode()
+        if names != self._names():
+            warnings.warn(f"these weights were trained with {names}, and this model has {self._names()}", stacklevel=2)
+
+    def _names(self) -> str:
+        return f"posterior {self.posterior.flag}, prior {self.prior.flag}"
 
     @property
     def vanilla(self) -> bool:

@@ -6,6 +6,7 @@ import math
 import shutil
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -137,6 +138,23 @@ def test_kl_of_log_variances():
     loc, log_sigma, prior_loc, prior_log_sigma = torch.linspace(-2, 2, 40).reshape(4, 10)
     expected = Exp().normal(loc, log_sigma).kl(Exp().normal(prior_loc, prior_log_sigma))
     assert torch.equal(model.kl_of_log_variances(loc, 2 * log_sigma, prior_loc, 2 * prior_log_sigma), expected)
+
+
+@pytest.mark.parametrize("trained, loaded, told", [
+    ({}, {}, None), ({"sigma_param": "explin"}, {"sigma_param": "explin"}, None), ({"prior_const1": True}, {"prior_const1": True}, None),
+    ({"sigma_param": "explin"}, {}, "trained with posterior explin, prior explin, and this model has posterior vanilla, prior vanilla"),
+    ({}, {"prior_const1": True}, "trained with posterior vanilla, prior vanilla, and this model has posterior vanilla, prior constant1"),
+])  # fmt: skip
+def test_a_checkpoint_warns_a_model_with_other_scales(trained, loaded, told, tmp_path):
+    torch.save(torch.nn.Sequential(scales.Scales(trained)).state_dict(), tmp_path / "weights")
+    model = torch.nn.Sequential(scales.Scales(loaded))
+    with warnings.catch_warnings(record=True) as caught:
+        model.load_state_dict(torch.load(tmp_path / "weights", weights_only=True))
+    assert [str(each.message) for each in caught] == ([f"these weights were {told}"] if told else [])
+
+
+def test_the_weights_of_a_vanilla_model_have_the_names_that_they_had():
+    assert not scales.Scales({}).state_dict()
 
 
 def test_copy_of_stable_params_in_a_package_is_found(tmp_path):
