@@ -49,8 +49,8 @@ def model_and_training(checkout: Checkout) -> Sources:
     paths = reached(graph, models | trains)
     if not models:
         paths = set(checkout.sources)
-    elif not flags.has_parser({path: source for path, source in checkout.sources.items() if path in paths}):
-        paths |= reached(graph, {path for path, source in checkout.sources.items() if flags.has_parser({path: source})})
+    elif not paths & (parsers := {parser.source.path for parser in flags.parsers(checkout.sources)}):
+        paths |= reached(graph, parsers)
     for path, message in checkout.broken.items():
         if path in paths:
             raise CheckoutError(message)

@@ -69,8 +69,9 @@ class Source:
         return found
 
     def scope(self, node: ast.AST) -> ast.AST:
-        """The function around a node, or the module."""
-        return next(each for each in self.above(node) if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef | ast.Module))
+        """The innermost function, class or module around a node."""
+        kinds = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Module
+        return next(each for each in self.above(node) if isinstance(each, kinds))
 
     def statement(self, node: ast.AST) -> ast.stmt:
         """The innermost statement that holds the node, or is it."""

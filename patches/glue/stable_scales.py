@@ -81,21 +81,9 @@ class Scales(torch.nn.Module):
         """log sigma of the prior, from the network's output; with vanilla it is `raw` itself."""
         return raw if isinstance(self.prior, Vanilla) else self.prior(raw).log_sigma
 
-    def posterior_log_variance(self, raw: Tensor) -> Tensor:
-        """Twice the log sigma of half the network's output; with vanilla it is `raw` itself."""
-        return raw if isinstance(self.posterior, Vanilla) else 2 * self.posterior(raw / 2).log_sigma
-
-    def prior_log_variance(self, raw: Tensor) -> Tensor:
-        """Twice the log sigma of half the network's output; with vanilla it is `raw` itself."""
-        return raw if isinstance(self.prior, Vanilla) else 2 * self.prior(raw / 2).log_sigma
-
     def kl(self, loc: Tensor, log_sigma: Tensor, prior_loc: Tensor, prior_log_sigma: Tensor) -> Tensor:
         """KL(posterior || prior) per element, in nats. Log sigmas of any finite size do not make it NaN."""
         return Exp().normal(loc, log_sigma).kl(Exp().normal(prior_loc, prior_log_sigma))
-
-    def kl_of_log_variances(self, loc: Tensor, log_variance: Tensor, prior_loc: Tensor, prior_log_variance: Tensor) -> Tensor:
-        """`kl` from log variances."""
-        return self.kl(loc, log_variance / 2, prior_loc, prior_log_variance / 2)
 
 
 def _flag(text: str) -> str:

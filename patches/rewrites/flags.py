@@ -35,15 +35,11 @@ def rewrite(sources: Sources) -> list[Edit]:
     """
     glue_folder(sources)
     edits = []
-    for source, expression, last in _parsers(sources):
+    for source, expression, last in parsers(sources):
         before = source.tree.body.index([last, *source.above(last)][-2])
         edits.append(source.after(last, f"{FUNCTION}({expression})"))
         edits.append(source.add_import(glue_import(sources, source.path, FUNCTION, GLUE), before))
     return edits
-
-
-def has_parser(sources: Sources) -> bool:
-    return bool(_parsers(sources))
 
 
 def glue_folder(sources: Sources) -> str:
@@ -51,12 +47,12 @@ def glue_folder(sources: Sources) -> str:
 
     Raises CannotPatch if no file defines them, or files in several folders do.
     """
-    parsers = _parsers(sources)
-    if not parsers:
+    found = parsers(sources)
+    if not found:
         raise CannotPatch(_no_parser(sources))
-    folders = {PurePosixPath(parser.source.path).parent for parser in parsers}
+    folders = {PurePosixPath(parser.source.path).parent for parser in found}
     if len(folders) > 1:
-        raise CannotPatch(*map(_one_of_several, parsers))
+        raise CannotPatch(*map(_one_of_several, found))
     folder = str(folders.pop())
     return "" if folder == "." else folder
 
@@ -75,7 +71,7 @@ def glue_import(sources: Sources, path: str, name: str, glue: str) -> str:
         raise CannotPatch(Problem(path, 0, f"cannot see how to import {place} here: {error}", "", by_hand)) from error
 
 
-def _parsers(sources: Sources) -> list[Parser]:
+def parsers(sources: Sources) -> list[Parser]:
     return [parser for source in sources.values() if _LATENTS in source.text for parser in _in_source(source)]
 
 

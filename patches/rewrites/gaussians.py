@@ -66,7 +66,7 @@ class Unknown(Exception):
 def recognise(function: ast.FunctionDef) -> Kl | Draw | None:
     """The KL or the draw that the function computes with its other parameters at their defaults; None for neither."""
     try:
-        return _recognised(ast.unparse(function))
+        return _recognised(function)
     except (Unknown, RecursionError):
         return None
 
@@ -77,21 +77,23 @@ def why_not(function: ast.FunctionDef) -> str | None:
     if not KL_NAME.search(function.name) or not names & {"exp", "exp_", "expm1", "log"}:
         return None
     try:
-        return None if _recognised(ast.unparse(function)) else "computes something else than the KL of two normals"
+        return None if _recognised(function) else "computes something else than the KL of two normals"
     except (Unknown, RecursionError) as error:
         return str(error)
 
 
-@cache
-def _recognised(code: str) -> Kl | Draw | None:
-    function = ast.parse(code).body[0]
+def _recognised(function: ast.FunctionDef) -> Kl | Draw | None:
     given = function.args
     positional = [*given.posonlyargs, *given.args]
     required = positional[: len(positional) - len(given.defaults)]
     required += [word for word, default in zip(given.kwonlyargs, given.kw_defaults) if default is None]
-    names = [each.arg for each in required if each.arg not in ("self", "cls")]
-    find = {4: _kl, 2: _draw}.get(len(names))
-    return find(_Body(function), names) if find else None
+    names = tuple(each.arg for each in required if each.arg not in ("self", "cls"))
+    return _computed(ast.unparse(function), names) if len(names) in (2, 4) else None
+
+
+@cache
+def _computed(code: str, required: tuple[str, ...]) -> Kl | Draw | None:
+    return {4: _kl, 2: _draw}[len(required)](_Body(ast.parse(code).body[0]), required)
 
 
 class _Body(ast.NodeTransformer):

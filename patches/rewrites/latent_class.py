@@ -131,10 +131,10 @@ class LatentClass:
         """Parameterizes each log scale where it is cut out of an output, and nowhere else."""
         for statement, name, piece in flow.bound:
             if side := self._side_of(statement, piece):
-                self.edits.append(self.source.after(statement, f"{name} = {self._function(side)}({name})"))
+                self.edits.append(self.source.after(statement, f"{name} = {self._converted(side, name)}"))
         for node, value in flow.open.items():
             if isinstance(value, Piece) and (side := self._side_of(node, value.key())):
-                self.edits.append(self.source.replace(node, f"{self._function(side)}({self.source.code(node)})"))
+                self.edits.append(self.source.replace(node, f"({self._converted(side, self.source.code(node))})"))
             elif isinstance(value, Output) and value.root in {piece.root for piece in self.sides}:
                 side = self._side(value.root)
                 raise self._cannot(node, f"the output of {value.root}, with the {side}'s log scale in it, is used as a whole or cut in a way "
@@ -148,8 +148,10 @@ class LatentClass:
                 raise self._cannot(node, what, side)
         return self.sides.get(piece)
 
-    def _function(self, side: str) -> str:
-        return f"{self.scales}.{side}_{self.scale.replace(' ', '_')}"
+    def _converted(self, side: str, code: str) -> str:
+        """The code of the log sigma, or log variance, in the place of a network's output."""
+        of_variance = self.scale == "log variance"
+        return f"2 * {self.scales}.{side}_log_sigma({code} / 2)" if of_variance else f"{self.scales}.{side}_log_sigma({code})"
 
     def _check_reads(self, flow: Flow) -> None:
         """Only calls that take the log scale for one may read it: the KL, a draw, exp, and calls that pass it on."""
@@ -166,8 +168,8 @@ class LatentClass:
     def _replace_kls(self) -> None:
         for _, call, formula in self.kls:
             given = self._arguments(call, formula)
-            function = "kl_of_log_variances" if self.scale == "log variance" else "kl"
-            stable = f"{self.scales}.{function}({', '.join(self.source.code(given[role]) for role in KL_ROLES)})"
+            halves = {role: " / 2" * (self.scale == "log variance" and role in SIDES) for role in KL_ROLES}
+            stable = f"{self.scales}.kl({', '.join(self.source.code(given[role]) + halves[role] for role in KL_ROLES)})"
             code, parent = f"{self.source.code(call)} if {self.scales}.vanilla else {stable}", self.source.parents[call]
             stands_alone = isinstance(parent, ast.Assign | ast.Return | ast.keyword) or call in getattr(parent, "args", ())
             self.edits.append(self.source.replace(call, code if stands_alone else f"({code})"))

@@ -1,6 +1,7 @@
 """Puts the parameterized log sigmas, and the KL of stable_params, into the class that computes posterior and prior."""
 
 import ast
+from collections.abc import Iterator
 
 from patches.code.names import calls, dotted, functions, imports, visible
 from patches.code.source import Edit, Source, Sources
@@ -24,8 +25,7 @@ def rewrite(sources: Sources) -> list[Edit]:
     found, problems = latent_classes(sources)
     if not found and not problems:
         raise NotVdvae(*_nothing_found(sources))
-    for each in found:
-        problems += _reads_elsewhere(sources, each)
+    problems += [problem for each in found for source in sources.values() for problem in _reads_elsewhere(source, each)]
     edits = [edit for each in found for edit in each.edits]
     try:
         edits += [each.source.add_import(glue_import(sources, each.source.path, "Scales", "stable_scales")) for each in found]
@@ -56,24 +56,16 @@ def latent_classes(sources: Sources) -> tuple[list[LatentClass], list[Problem]]:
     return found, problems
 
 
-def _reads_elsewhere(sources: Sources, found: LatentClass) -> list[Problem]:
+def _reads_elsewhere(source: Source, found: LatentClass) -> Iterator[Problem]:
     """A problem for each call of the class's networks from outside, which gets an output without the parameterization."""
-    names = {piece.root.removeprefix("self.") for piece in found.sides}
-    what = f"this output has a log scale of {found.owner.name}, but outside that class its parameterization is not added"
-    return [source.problem(call, what, _BY_HAND) for source in sources.values() for call in calls(source.tree)
-            if _ends_in(call, names) and found.owner not in (above := source.above(call)) and not _is_of_another_class(call, above, found)]
-
-
-def _ends_in(call: ast.Call, names: set[str]) -> bool:
-    called = ast.unparse(call.func).removesuffix(".forward")
-    return any(called.endswith(f".{name}") for name in names)
-
-
-def _is_of_another_class(call: ast.Call, above: list[ast.AST], found: LatentClass) -> bool:
-    """Whether the call is one on self in a class that does not inherit from the latent class."""
-    owner = next((node for node in above if isinstance(node, ast.ClassDef)), None)
-    inherits = owner and found.owner.name in {dotted(base).split(".")[-1] for base in owner.bases}
-    return dotted(call.func).startswith("self.") and not inherits
+    names = tuple({f".{piece.root.removeprefix('self.')}" for piece in found.sides})
+    for call in calls(source.tree):
+        called = ast.unparse(call.func).removesuffix(".forward")
+        owner = next((node for node in source.above(call) if isinstance(node, ast.ClassDef)), None)
+        inherits = owner and found.owner.name in {dotted(base).split(".")[-1] for base in owner.bases}
+        if called.endswith(names) and owner is not found.owner and (inherits or not called.startswith("self.")):
+            what = f"this output has a log scale of {found.owner.name}, but outside that class its parameterization is not added"
+            yield source.problem(call, what, _BY_HAND)
 
 
 def _nothing_found(sources: Sources) -> list[Problem]:
@@ -84,12 +76,12 @@ def _nothing_found(sources: Sources) -> list[Problem]:
 
 def _obstacles(source: Source) -> list[Problem]:
     found = []
-    if foreign := {name.split(".")[0] for name, _ in imports(source)} & {"jax", "flax", "tensorflow"}:
-        return [Problem(source.path, 0, f"this is code for {min(foreign)}", "", "only PyTorch code can be patched")] * ("kl" in source.text)
     for name, function in functions(source).items():
         if isinstance(recognise(function), Kl):
             found.append(source.problem(function, "this KL is not called by a class of the checkout", _BY_HAND))
         elif reason := why_not(function):
             found.append(source.problem(function, f"{name} {reason}", _BY_HAND))
-    what = "this KL is that of torch.distributions, not a function of means and log sigmas"
-    return found + [source.problem(call, what, _BY_HAND) for call in calls(source.tree) if dotted(call.func).split(".")[-1] == "kl_divergence"]
+    what = "this KL is that of a library, not a function of means and log sigmas"
+    found += [source.problem(call, what, _BY_HAND) for call in calls(source.tree) if ast.unparse(call.func).endswith("kl_divergence")]
+    foreign = {name.split(".")[0] for name, _ in imports(source)} & {"jax", "flax", "tensorflow"}
+    return [Problem(source.path, 0, f"this is code for {min(foreign)}", "", "only PyTorch code can be patched")] if found and foreign else found

@@ -16,7 +16,6 @@ BY_HAND = (
 HYPERPARAMETERS = (  # those of the original that a training loop may read
     "num_epochs n_batch iters_per_print iters_per_save iters_per_ckpt iters_per_images epochs_per_eval save_dir desc ema_rate mpi_size"
 ).split()  # fmt: skip
-_SCOPES = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Module
 
 
 class TrainLoop(NamedTuple):
@@ -77,8 +76,7 @@ def train_loops(sources: Sources, path: str, steps: list[Place]) -> list[TrainLo
     by_scope: dict[ast.AST, list[tuple[ast.Assign, ast.stmt]]] = {}
     for call in calls(source.tree) if names else ():
         if dotted(call.func) in names:
-            above = source.above(call)
-            scope = next(node for node in above if isinstance(node, _SCOPES))
+            above, scope = source.above(call), source.scope(call)
             loops = [node for node in above[: above.index(scope)] if isinstance(node, ast.For | ast.While)]
             if loops:
                 by_scope.setdefault(scope, []).append((_assignment(source, call), loops[-1]))
@@ -94,12 +92,12 @@ def _assignment(source: Source, call: ast.Call) -> ast.Assign:
 
 def _train_loop(source: Source, scope: ast.AST, updates: list[tuple[ast.Assign, ast.stmt]]) -> TrainLoop | None:
     """None for updates that are not logged, as in a test."""
-    own = [node for node in ast.walk(scope) if next((each for each in source.above(node) if isinstance(each, _SCOPES)), None) is scope]
-    logs = {call: words["type"] for call in own if isinstance(call, ast.Call) and isinstance(
-        (words := {word.arg: word.value for word in call.keywords}).get("type"), ast.Constant) and words["type"].value == "train_loss"}
+    own = [call for call in calls(scope) if source.scope(call) is scope]
+    logs = {call: word.value for call in own for word in call.keywords
+            if word.arg == "type" and isinstance(word.value, ast.Constant) and word.value.value == "train_loss"}
     if not logs:
         return None
-    first = min(logs, key=lambda call: call.lineno)
+    first = next(iter(logs))
     if first.lineno < updates[0][1].lineno:
         raise CannotPatch(source.problem(first, "a train_loss is logged before the loop that makes the updates", BY_HAND))
     steps = {dotted(next((word.value for word in call.keywords if word.arg == "step"), None)) for call in logs}

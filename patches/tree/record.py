@@ -3,13 +3,13 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from patches.problems import CheckoutError
 
 STORE = ".stable_params_patch"
-_FORMAT = 1
+FORMAT = 1
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,6 @@ def edited(root: Path, record: Sequence[Entry]) -> list[str]:
     return [entry.path for entry in record if entry.now(root) not in (entry.before, entry.after)]
 
 
-def record_text(record: Sequence[Entry]) -> str:
-    return json.dumps({"format": _FORMAT, "files": [asdict(entry) for entry in record]}, indent=1) + "\n"
-
-
 def read_record(root: Path) -> list[Entry] | None:
     """None where nothing was written; raises CheckoutError for a record that cannot be relied on."""
     store = root / STORE
@@ -51,8 +47,8 @@ def read_record(root: Path) -> list[Entry] | None:
     try:
         known = json.loads((store / "manifest.json").read_text(encoding="utf-8"))
         record = [Entry(**entry) for entry in known["files"]]
-        if known["format"] != _FORMAT or not all(_is_inside(root, entry.path) for entry in record):
-            raise ValueError(f"it has another format than {_FORMAT}, or names a path outside {root}")
+        if known["format"] != FORMAT or not all(_is_inside(root, entry.path) for entry in record):
+            raise ValueError(f"it has another format than {FORMAT}, or names a path outside {root}")
     except FileNotFoundError:
         raise CheckoutError(f"{store} has no manifest.json: a --write was cut off before it changed anything; "
                             "remove that folder") from None

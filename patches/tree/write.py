@@ -1,15 +1,17 @@
 """Writes changes into a checkout, all of them or none, and restores what it was before."""
 
 import contextlib
+import json
 import os
 import shutil
 import stat
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from patches.problems import CheckoutError
 from patches.tree.changes import Change
-from patches.tree.record import STORE, Entry, digest, edited, read_record, record_text
+from patches.tree.record import FORMAT, STORE, Entry, digest, edited, read_record
 
 
 def check_creations(root: Path, changes: Sequence[Change]) -> None:
@@ -87,7 +89,8 @@ def _save_originals(root: Path, changes: Sequence[Change], record: Sequence[Entr
     for change in changes:
         if not change.created:
             _write_durably(store / "originals" / change.path, change.before)
-    _write_durably(store / "manifest.partial", record_text(record).encode())
+    text = json.dumps({"format": FORMAT, "files": [asdict(entry) for entry in record]}, indent=1)
+    _write_durably(store / "manifest.partial", text.encode())
     os.replace(store / "manifest.partial", store / "manifest.json")
 
 

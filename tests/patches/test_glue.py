@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from stable_params import Constant, Exp, parse_parameterization
+from stable_params import Constant, parse_parameterization
 
 ROOT = Path(__file__).resolve().parents[2]
 GLUE = ROOT / "patches" / "glue"
@@ -75,7 +75,7 @@ def test_a_set_of_hyperparameters_is_checked_like_a_flag(parser):
 def test_vanilla_gives_back_the_very_tensor(holder, values):
     model = scales.Scales(holder(**values))
     assert model.vanilla
-    for method in ("posterior_log_sigma", "prior_log_sigma", "posterior_log_variance", "prior_log_variance"):
+    for method in ("posterior_log_sigma", "prior_log_sigma"):
         assert getattr(model, method)(RAW) is RAW
 
 
@@ -99,8 +99,6 @@ def test_log_sigmas_are_those_of_stable_params(holder, values, posterior, prior)
     assert model.vanilla is (posterior.flag == "vanilla")
     assert torch.equal(model.posterior_log_sigma(RAW), posterior(RAW).log_sigma)
     assert torch.equal(model.prior_log_sigma(RAW), prior(RAW).log_sigma)
-    assert torch.equal(model.posterior_log_variance(RAW), 2 * posterior(RAW / 2).log_sigma)
-    assert torch.equal(model.prior_log_variance(RAW), 2 * prior(RAW / 2).log_sigma)
 
 
 def test_constant_prior_and_a_prior_of_its_own_exclude_each_other():
@@ -131,13 +129,6 @@ def test_kl_holds_where_the_original_breaks():
     zero, far = torch.zeros(1), torch.tensor([-60.0])
     assert scales.Scales({"sigma_param": "exp"}).kl(zero, far, zero, far).item() == 0
     assert math.isnan((far.exp() ** 2 / far.exp() ** 2).item())
-
-
-def test_kl_of_log_variances():
-    model = scales.Scales({"sigma_param": "exp"})
-    loc, log_sigma, prior_loc, prior_log_sigma = torch.linspace(-2, 2, 40).reshape(4, 10)
-    expected = Exp().normal(loc, log_sigma).kl(Exp().normal(prior_loc, prior_log_sigma))
-    assert torch.equal(model.kl_of_log_variances(loc, 2 * log_sigma, prior_loc, 2 * prior_log_sigma), expected)
 
 
 @pytest.mark.parametrize("trained, loaded, told", [

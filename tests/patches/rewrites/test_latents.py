@@ -131,8 +131,8 @@ def test_a_kl_of_log_variances():
     helpers = helpers.replace("s2 - s1", "0.5 * (s2 - s1)").replace("torch.exp(s) + m", "torch.exp(0.5 * s) + m")
     sources = {"hps.py": HPS, "helpers.py": helpers, "block.py": BLOCK}
     after = block_of(sources)
-    assert "qs = self.scales.posterior_log_variance(qs)" in after
-    assert "self.scales.kl_of_log_variances(qm, qs, pm, ps)" in after
+    assert "qs = 2 * self.scales.posterior_log_sigma(qs / 2)" in after
+    assert "self.scales.kl(qm, qs / 2, pm, ps / 2)" in after
 
 
 def test_a_kl_and_a_draw_that_disagree_on_what_they_take_are_refused():
