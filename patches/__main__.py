@@ -7,12 +7,10 @@ from pathlib import Path
 
 from patches.plan import make_plan
 from patches.problems import CheckoutError
-from patches.tree.changes import Change
+from patches.tree.changes import Change, unified_diff
 from patches.tree.checkout import find_root, read_checkout
-from patches.tree.diff import unified_diff
-from patches.tree.git import refuse_uncommitted
 from patches.tree.record import is_patched
-from patches.tree.write import check_creations, check_targets, revert, write_changes
+from patches.tree.write import check_creations, check_targets, refuse_uncommitted, revert, write_changes
 
 DONE, WOULD_CHANGE, CANNOT = 0, 1, 2
 COMMANDS = {
@@ -62,7 +60,8 @@ def _folder(text: str) -> Path:
 def _patch(root: Path, arguments: argparse.Namespace) -> int:
     """Checks, prints the diff or writes; nothing but the problems if there are any."""
     if is_patched(root, arguments.vendor):
-        return _say("already patched, nothing to do" * (arguments.command != "diff"))
+        print("already patched, nothing to do", file=sys.stderr if arguments.command == "diff" else sys.stdout)
+        return DONE
     checkout = read_checkout(root)
     changes, problems = make_plan(checkout, arguments.vendor)
     for line in [*checkout.notes, *(f"cannot: {problem}" for problem in problems)]:
@@ -74,38 +73,30 @@ def _patch(root: Path, arguments: argparse.Namespace) -> int:
         sys.stdout.buffer.write(unified_diff(changes))
         sys.stdout.flush()
         return DONE
-    if not changes:
-        return _say("nothing to do")
-    if arguments.command == "check":
-        check_targets(root, changes)
-        _list("would change", "would create", changes)
-        return WOULD_CHANGE
-    return _write(root, changes, arguments)
+    if arguments.command == "write" and changes:
+        return _write(root, changes, arguments)
+    check_targets(root, changes)
+    for change in changes:
+        print(f"would {'create' if change.created else 'change'} {change.path}: {change.description}")
+    print("nothing to do\n" * (not changes), end="")
+    return WOULD_CHANGE if changes else DONE
 
 
 def _write(root: Path, changes: Sequence[Change], arguments: argparse.Namespace) -> int:
     if not arguments.force:
         refuse_uncommitted(root)
     write_changes(root, changes)
-    _list("changed", "created", changes)
+    for change in changes:
+        print(f"{'created' if change.created else 'changed'} {change.path}: {change.description}")
     if not arguments.vendor:
         print("the patched code imports stable_params: install it where this code runs, or --revert and use --vendor")
-    return _say(f"to undo all of it: python -m patches --revert {arguments.path}")
+    print(f"to undo all of it: python -m patches --revert {arguments.path}")
+    return DONE
 
 
 def _revert(root: Path, force: bool) -> int:
     for entry in revert(root, force):
         print(f"{'removed' if entry.created else 'restored'} {entry.path}")
-    return DONE
-
-
-def _list(changed: str, created: str, changes: Sequence[Change]) -> None:
-    for change in changes:
-        print(f"{created if change.created else changed} {change.path}: {change.description}")
-
-
-def _say(message: str) -> int:
-    print(message, end="\n" if message else "")
     return DONE
 
 

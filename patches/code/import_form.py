@@ -21,10 +21,9 @@ class Evidence(NamedTuple):
 
 
 def import_from(sources: Sources, path: str, folder: str, module: str, name: str) -> str:
-    """The statement that imports `name` from `module`, which lies in `folder`, into the file `path`.
+    """The statement that imports `name` from `module` in `folder` into `path`, in the form of the file's own imports.
 
-    It has the form of the file's own imports from the checkout, or else of others' imports of the file or of its folder.
-    Raises ValueError, with the reason, where there are no such imports or they differ.
+    Without any, others' imports of the file or of its folder show the form. Raises ValueError where none do, or they differ.
     """
     evidence, own, target = list(_evidence(sources)), _folder(path), (*PurePosixPath(folder).parts, module)
     packages = {each.start for each in evidence if each.relative} | {_folder(path) for path in sources if path.endswith("__init__.py")}

@@ -28,20 +28,19 @@ class Source:
 
     def __init__(self, path: str, data: bytes) -> None:
         self.path, self.data = path, data
-        self.text, self.encoding = _decode(path, data)
-        self.tree = self._parse()
-
-    def _parse(self) -> ast.Module:
         try:
+            self.encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)
+            self.text = data.decode(self.encoding)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # about escapes in the user's strings
-                return ast.parse(self.data)
-        except SyntaxError as error:
-            line, what = min(error.lineno or 1, len(self.lines) or 1), error.msg
-        except (ValueError, RecursionError, MemoryError) as error:
-            line, what = 1, str(error) or "it is nested too deeply"
-        raise CheckoutError(f"{self.path}:{line}: syntax error: {what}\n    | {self.lines[line - 1].rstrip()}\n"
-                            "    only Python 3 is read: correct it, or move the file out of the tree")
+                self.tree = ast.parse(data)
+        except (SyntaxError, LookupError, ValueError, RecursionError, MemoryError) as error:
+            is_coding, lines = isinstance(error, UnicodeDecodeError), re.split(rb"\r\n|\r|\n", data)
+            line = len(data[:error.start].split(b"\n")) if is_coding else min(getattr(error, "lineno", None) or 1, len(lines))
+            what = getattr(error, "msg", None) or str(error) or "it is nested too deeply"
+            shown = lines[line - 1].decode(errors="replace").rstrip()
+            raise CheckoutError(f"{path}:{line}: syntax error: {what}\n    | {shown}\n    only Python 3 is read, in UTF-8 or with "
+                                "its encoding in the first line: correct it, or move the file out of the tree") from None
 
     @cached_property
     def lines(self) -> list[str]:
@@ -141,19 +140,6 @@ class Source:
 
 
 Sources = Mapping[str, Source]  # by path
-
-
-def _decode(path: str, data: bytes) -> tuple[str, str]:
-    """The text and its encoding."""
-    try:
-        encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)
-        return data.decode(encoding), encoding
-    except UnicodeDecodeError as error:
-        line = data[:error.start].count(b"\n") + 1
-        raise CheckoutError(f"{path}:{line}: byte 0x{data[error.start]:02x} is not {error.encoding}; "
-                            "save the file as UTF-8 or declare its encoding in its first line") from None
-    except (SyntaxError, LookupError) as error:
-        raise CheckoutError(f"{path}:1: its encoding is not known: {error}; save the file as UTF-8") from None
 
 
 def _ends_imports(statement: ast.stmt) -> bool:

@@ -13,10 +13,7 @@ _NAMES = ("updates", "update_counts", "counted_updates")
 
 
 def rewrite(sources: Sources) -> list[Edit]:
-    """The edits of the training loops, which now count; none if the checkout trains nothing.
-
-    Raises CannotPatch if an update is made, but its figures or its loop are not those of the original code.
-    """
+    """The edits of the training loops, if there are any; raises CannotPatch if an update or its loop is not as in the original."""
     steps, problems = step_functions(sources)
     edits = []
     for path in sources:

@@ -29,10 +29,7 @@ class Parser(NamedTuple):
 
 
 def rewrite(sources: Sources) -> list[Edit]:
-    """The edits that add the scales' flags where the training arguments are defined.
-
-    Raises CannotPatch if no parser has the training arguments, or parsers in several folders have them.
-    """
+    """The edits that add the scales' flags where the training arguments are defined; raises CannotPatch as glue_folder does."""
     glue_folder(sources)
     edits = []
     for source, expression, last in parsers(sources):
@@ -43,25 +40,21 @@ def rewrite(sources: Sources) -> list[Edit]:
 
 
 def glue_folder(sources: Sources) -> str:
-    """The folder of the file that defines the training arguments, with slashes; "" for the checkout itself.
-
-    Raises CannotPatch if no file defines them, or files in several folders do.
-    """
+    """The folder whose file defines the training arguments, or ""; raises CannotPatch if there is none, or several."""
     found = parsers(sources)
     if not found:
         raise CannotPatch(_no_parser(sources))
     folders = {PurePosixPath(parser.source.path).parent for parser in found}
     if len(folders) > 1:
-        raise CannotPatch(*map(_one_of_several, found))
+        what = "this parser has the training arguments, and so has one in another folder"
+        by_hand = f"keep one of them in the checkout, or put {GLUE}.py beside each and call {FUNCTION}(parser)"
+        raise CannotPatch(*(parser.source.problem(parser.last, what, by_hand) for parser in found))
     folder = str(folders.pop())
     return "" if folder == "." else folder
 
 
 def glue_import(sources: Sources, path: str, name: str, glue: str) -> str:
-    """The statement that imports `name` from the module `glue` into the file `path`, in the form of its own imports.
-
-    Raises CannotPatch where the checkout's imports do not show the form.
-    """
+    """The statement that imports `name` from the module `glue` into `path`; raises CannotPatch where its form is not clear."""
     folder = glue_folder(sources)
     try:
         return import_from(sources, path, folder, glue, name)
@@ -81,7 +74,8 @@ def _in_source(source: Source) -> list[Parser]:
     for node in source.nodes:
         if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "add_argument":
             scopes.setdefault(source.scope(node), []).append(node)
-    return [_parser(source, found) for found in scopes.values() if _LATENTS in (flags := set().union(*map(_flags, found))) and flags & _LIMITS]
+    flags = {scope: set().union(*map(_flags, found)) for scope, found in scopes.items()}
+    return [_parser(source, found) for scope, found in scopes.items() if _LATENTS in flags[scope] and flags[scope] & _LIMITS]
 
 
 def _flags(call: ast.Call) -> set[str]:
@@ -104,9 +98,3 @@ def _no_parser(sources: Sources) -> Problem:
             if _DEFINITION.search(line.partition("#")[0]):
                 return Problem(path, number, f"a hyper-parameter, but {what}", line.strip(), _BY_HAND)
     return Problem(".", 0, what, "", _BY_HAND)
-
-
-def _one_of_several(parser: Parser) -> Problem:
-    what = "this parser has the training arguments, and so has one in another folder"
-    by_hand = f"keep one of them in the checkout, or put {GLUE}.py beside each and call {FUNCTION}({parser.expression})"
-    return parser.source.problem(parser.last, what, by_hand)

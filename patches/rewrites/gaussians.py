@@ -42,25 +42,22 @@ KL_NAME = re.compile(r"(?<![a-z])kl|kl(?![a-z])|KL|Kl|kullback|divergence", re.A
 
 @dataclass(frozen=True)
 class Kl:
-    """A KL per element. `roles` gives each of four parameters a role: loc, log_scale, prior_loc, prior_log_scale.
+    """A KL per element. Its value does not show which mean belongs to which scale: the first is taken for the first's."""
 
-    `scale` is one of TO_LOG_SIGMA. A KL's value does not show which mean belongs to which scale: the first to the first.
-    """
-
-    roles: dict[str, str]
-    scale: str
+    roles: dict[str, str]  # of four parameters: loc, log_scale, prior_loc, prior_log_scale
+    scale: str  # one of TO_LOG_SIGMA
 
 
 @dataclass(frozen=True)
 class Draw:
-    """sigma * noise + loc. `roles` gives each of two parameters a role: loc, log_scale."""
+    """sigma * noise + loc."""
 
-    roles: dict[str, str]
+    roles: dict[str, str]  # of two parameters: loc, log_scale
     scale: str
 
 
 class Unknown(Exception):
-    """The function has a construct that is not computed here; the message is a part of a sentence about the function."""
+    """The function cannot be computed here; the message goes on behind its name."""
 
 
 def recognise(function: ast.FunctionDef) -> Kl | Draw | None:

@@ -92,7 +92,7 @@ class LatentClass:
     def _check_roles(self) -> None:
         """The prior is what free samples are drawn from: some method calls its network without the posterior's."""
         roots = {side: {piece.root for piece in self.sides if self.sides[piece] == side} for side in SIDES.values()}
-        called = [{_root(call) for call in calls(method)} for method in self.flows]
+        called = [{dotted(call.func).removesuffix(".forward") for call in calls(method)} for method in self.flows]
         alone = {side for found in called for side, other in zip(roots, [*roots][::-1])
                  if roots[side] & found and not roots[other] & found}  # fmt: skip
         if alone == {"posterior"}:
@@ -187,10 +187,6 @@ class LatentClass:
 
     def _cannot(self, node: ast.AST, what: str, side: str) -> CannotPatch:
         return CannotPatch(self.source.problem(self.source.statement(node), what, _BY_HAND.format(side=side)))
-
-
-def _root(call: ast.Call) -> str:
-    return dotted(call.func).removesuffix(".forward")
 
 
 def _hyperparameters(builder: ast.FunctionDef) -> str | None:

@@ -18,13 +18,11 @@ _BY_HAND = (
 
 
 def rewrite(sources: Sources) -> list[Edit]:
-    """The edits of the classes whose KL now goes through Scales.
-
-    Raises CannotPatch where no KL is recognised or its arguments cannot be followed to the outputs of networks.
-    """
+    """The edits of the classes whose KL now goes through Scales; raises CannotPatch where a KL cannot."""
     found, problems = latent_classes(sources)
     if not found and not problems:
-        raise NotVdvae(*_nothing_found(sources))
+        problems = [problem for source in sources.values() for problem in _obstacles(source)]
+        raise NotVdvae(*problems or [Problem(".", 0, "no function here computes the KL of two normals: is this VDVAE code?", "", _BY_HAND)])
     problems += [problem for each in found for source in sources.values() for problem in _reads_elsewhere(source, each)]
     edits = [edit for each in found for edit in each.edits]
     try:
@@ -68,13 +66,8 @@ def _reads_elsewhere(source: Source, found: LatentClass) -> Iterator[Problem]:
             yield source.problem(call, what, _BY_HAND)
 
 
-def _nothing_found(sources: Sources) -> list[Problem]:
-    """What to say where no KL is called: KLs that nobody calls, functions that are nearly a KL, another library, or the tree."""
-    found = [problem for source in sources.values() for problem in _obstacles(source)]
-    return found or [Problem(".", 0, "no function here computes the KL of two normals: is this VDVAE code?", "", _BY_HAND)]
-
-
 def _obstacles(source: Source) -> list[Problem]:
+    """KLs that no class calls, functions that are nearly a KL, and KLs of a library."""
     found = []
     for name, function in functions(source).items():
         if isinstance(recognise(function), Kl):

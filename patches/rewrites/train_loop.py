@@ -19,17 +19,13 @@ HYPERPARAMETERS = (  # those of the original that a training loop may read
 
 
 class TrainLoop(NamedTuple):
-    """The updates of one function: the statements that assign their figures, and the outermost loop around each.
+    """The loops of one function that make updates."""
 
-    `hyperparameters` and `step` are the code of the hyper-parameters and of the update's number. `logs` are the values of
-    `type` in the log calls, and `names` the names that the function uses.
-    """
-
-    updates: list[tuple[ast.Assign, ast.stmt]]
+    updates: list[tuple[ast.Assign, ast.stmt]]  # what assigns an update's figures, and the outermost loop around it
     hyperparameters: str
-    step: str
-    logs: list[ast.expr]
-    names: set[str]
+    step: str  # the code of the update's number
+    logs: list[ast.expr]  # the values of `type` in the log calls
+    names: set[str]  # all names that the function uses
 
 
 def step_functions(sources: Sources) -> tuple[list[Place], list[Problem]]:
@@ -66,10 +62,7 @@ def _difference(nodes: list[ast.AST]) -> str | None:
 
 
 def train_loops(sources: Sources, path: str, steps: list[Place]) -> list[TrainLoop]:
-    """The loops of a module that call one of the functions `steps` and log a train_loss.
-
-    Raises CannotPatch where the figures, the hyper-parameters or the step number of a loop are not clear.
-    """
+    """The loops of a module that call one of `steps` and log a train_loss; raises CannotPatch where something is not clear."""
     source = sources[path]
     names = {name for name, place in visible(sources, path).items() if place in steps}
     names |= {f"self.{name.split('.')[1]}" for file, name in steps if file == path and "." in name}

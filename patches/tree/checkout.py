@@ -17,14 +17,11 @@ _OURS = {"stable_params", "stable_scales", "--sigma_param"}
 
 @dataclass(frozen=True)
 class Checkout:
-    """`sources` has each file by its path relative to `root`, `broken` the errors of files that are not Python 3.
-
-    `notes` says what is left alone, and why.
-    """
+    """The files by their paths relative to `root`, and what is left alone."""
 
     root: Path
     sources: dict[str, Source] = field(default_factory=dict)
-    broken: dict[str, str] = field(default_factory=dict)
+    broken: dict[str, str] = field(default_factory=dict)  # the errors of files that are not Python 3
     notes: list[str] = field(default_factory=list)
 
 

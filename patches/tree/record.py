@@ -62,10 +62,7 @@ def _is_inside(root: Path, path: str) -> bool:
 
 
 def is_patched(root: Path, vendor: bool) -> bool:
-    """True if --write has been run here and every file is still as it was written.
-
-    Raises CheckoutError, with their names, if some files differ, or if `vendor` asks for a copy that was not made.
-    """
+    """Whether --write was run here; raises CheckoutError if files differ from it, or it made no copy that `vendor` asks for."""
     record = read_record(root)
     if record is None:
         return False

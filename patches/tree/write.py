@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import stat
+import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -35,11 +36,26 @@ def check_targets(root: Path, changes: Sequence[Change]) -> None:
         raise CheckoutError(f"no permission to write {', '.join(locked)}: chmod u+w, then start again")
 
 
-def write_changes(root: Path, changes: Sequence[Change]) -> None:
-    """Save the originals and the record, then write every file; raises CheckoutError with the tree as it was.
+def refuse_uncommitted(root: Path) -> None:
+    """Raises CheckoutError if git has uncommitted changes or cannot say; a tree outside git passes."""
+    if not any((folder / ".git").exists() for folder in (root, *root.parents)):
+        return
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    command = ["git", "-C", str(root), "--no-optional-locks", "status", "--porcelain", "--", "."]
+    try:
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, errors="replace")
+    except OSError as error:
+        raise CheckoutError(f"{root} is in git, but git does not start ({error}): commit, then give --force") from None
+    if done.returncode != 0:
+        raise CheckoutError(f"{root} is in git, but git status fails: {done.stderr.strip()}\ngive --force to continue without it")
+    changes = done.stdout.splitlines()
+    if changes:
+        listed = "\n    ".join(changes[:5] + [f"and {len(changes) - 5} more"] * (len(changes) > 5))
+        raise CheckoutError(f"{root} has uncommitted changes:\n    {listed}\ncommit them, or give --force")
 
-    Where even restoring is impossible, the record is on disk before the first file changes, so --revert can restore.
-    """
+
+def write_changes(root: Path, changes: Sequence[Change]) -> None:
+    """Save the originals and the record, then write every file; raises CheckoutError with the tree as it was."""
     check_targets(root, changes)
     record = [_entry(root, change) for change in changes]
     try:

@@ -90,7 +90,7 @@ def test_twice_is_once(fork, call, snapshot):
     before = snapshot(fork)
     assert call("--write") == (0, "already patched, nothing to do\n", "")
     assert call("--check") == (0, "already patched, nothing to do\n", "")
-    assert call("--diff") == (0, "", "")
+    assert call("--diff") == (0, "", "already patched, nothing to do\n")
     assert snapshot(fork) == before
 
 
