@@ -40,9 +40,9 @@ def dotted(node: ast.AST | None) -> str:
 def visible(sources: Sources, path: str) -> dict[str, Place]:
     """The functions of the checkout by each name, or dotted name, that a module has for them."""
     known = {name: (path, name) for name in functions(sources[path])}
-    for statement in sources[path].tree.body:
-        if isinstance(statement, ast.Import | ast.ImportFrom):
-            known |= dict(_imported(sources, path, statement))
+    for node in sources[path].nodes:
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            known |= dict(_imported(sources, path, node))
     return known
 
 

@@ -61,7 +61,7 @@ class Scales(torch.nn.Module):
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Tensor], prefix: str, *_: object) -> None:
         saved = state_dict.get(f"{prefix}names")
-        names = VANILLA if saved is None else bytes(saved.round().int().tolist()).decode()
+        names = VANILLA if saved is None else bytes(saved.round().to(torch.uint8).tolist()).decode(errors="replace")
         if names != self._names():
             warnings.warn(f"these weights were trained with {names}, and this model has {self._names()}", stacklevel=2)
 

@@ -144,6 +144,14 @@ def test_a_checkpoint_warns_a_model_with_other_scales(trained, loaded, told, tmp
     assert [str(each.message) for each in caught] == ([f"these weights were {told}"] if told else [])
 
 
+def test_a_checkpoint_whose_names_were_averaged_or_overwritten_loads_with_a_warning():
+    model = torch.nn.Sequential(scales.Scales({"sigma_param": "explin"}))
+    names = model.state_dict()["0.names"]
+    model.load_state_dict({"0.names": 0.999 * names + 0.001 * names})
+    with pytest.warns(UserWarning, match="trained with"):
+        model.load_state_dict({"0.names": -names})
+
+
 def test_the_weights_of_a_vanilla_model_have_the_names_that_they_had():
     assert not scales.Scales({}).state_dict()
 

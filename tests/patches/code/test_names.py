@@ -24,6 +24,7 @@ def sources(**texts):
         ("from pkg.inner import kl", "kl", ("pkg/inner.py", "kl")),
         ("from pkg import inner", "inner.kl", ("pkg/inner.py", "kl")),
         ("def kl(a): return 1", "kl", ("block.py", "kl")),
+        ("try:\n    from pkg.helpers import kl\nexcept ImportError:\n    from helpers import kl", "kl", ("helpers.py", "kl")),
     ],
 )
 def test_meaning_of_a_name(statement, name, place):
