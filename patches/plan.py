@@ -45,8 +45,9 @@ def model_and_training(checkout: Checkout) -> Sources:
     classes, problems = latents.latent_classes(checkout.sources)
     graph = import_graph(checkout.sources, checkout.broken)
     models = {each.source.path for each in classes}
-    trains = {path for path, source in checkout.sources.items() if ".backward()" in source.text and models & reached(graph, {path})}
-    paths = reached(graph, models | trains)
+    trains = {path for path, source in checkout.sources.items() if ".backward()" in source.text}
+    users = {path for path in graph if models & (known := reached(graph, {path})) and trains & known}
+    paths = reached(graph, models | (users or trains))
     if not models:
         paths = set(checkout.sources)
     elif not paths & (parsers := {parser.source.path for parser in flags.parsers(checkout.sources)}):

@@ -5,8 +5,9 @@ import ast
 import pytest
 
 from patches import plan
-from patches.problems import CannotPatch, Problem
+from patches.problems import CannotPatch, CheckoutError, Problem
 from patches.tree.checkout import read_checkout
+from tests.patches.fork import FILES
 
 
 def renames(old, new):
@@ -62,3 +63,37 @@ def test_new_files_with_and_without_stable_params(planned):
     assert alone == ["model/stable_scales.py", "model/update_log.py"]
     _, _, vendored = planned({"model/vae.py": b"a = 1\n"}, renames("a", "b"), vendor=True)
     assert vendored[:2] == alone and "model/stable_params/__init__.py" in vendored
+
+
+SCRIPT = "from gaussians import gaussian_kl\nfrom model import Latent\n\n\ndef rate(b, x):\n    return gaussian_kl(*b.sample(x))\n"
+
+
+def test_files_that_neither_the_model_nor_its_training_import_decide_nothing(make_tree):
+    tools = {"run.py": "import hps, model, train\n", "tools/old.py": "print 'x'\n", "stats.py": SCRIPT, "other/hps.py": FILES["hps.py"]}
+    checkout = read_checkout(make_tree({path: text.encode() for path, text in (FILES | tools).items()}))
+    changes, problems = plan.make_plan(checkout, vendor=False)
+    assert not problems and {change.path for change in changes} & set(FILES) == {"hps.py", "model.py", "train.py"}
+    assert [note.split(":")[:2] for note in checkout.notes] == [["tools/old.py", "1"], ["stats.py", "6"]]
+    assert all(note.endswith("this file is left alone") for note in checkout.notes)
+
+
+@pytest.mark.parametrize("importer", ["model.py", "train.py", "gaussians.py"])
+def test_a_file_that_the_model_or_its_training_imports_must_be_python_3(make_tree, importer):
+    files = FILES | {"extra.py": "print 'x'\n", "train.py": "from model import Model\n" + FILES["train.py"]}
+    files[importer] = "import extra\n" + files[importer]
+    with pytest.raises(CheckoutError, match="extra.py:1: syntax error"):
+        plan.make_plan(read_checkout(make_tree({path: text.encode() for path, text in files.items()})), vendor=False)
+
+
+OBSTACLES = {
+    "import jax.numpy as jnp\ndef kl(m, s):\n    return jnp.exp(s) + m\n": "this is code for jax",
+    "from torch.distributions import kl_divergence\nloss = kl_divergence(q, p)\nloss.backward()\n": "this KL is that of a library",
+    "def normal_kl(m, s):\n    return (s.exp() + m).clamp(min=1)\n": "normal_kl has (s.exp() + m).clamp, which is not known",
+    "for x in data:\n    model(x).backward()\n    log(type='train_loss')\n": "is this VDVAE code?",
+}
+
+
+@pytest.mark.parametrize("text, said", OBSTACLES.items(), ids=OBSTACLES.values())
+def test_where_no_class_calls_a_kl_the_obstacle_is_all_that_is_said(make_tree, text, said):
+    changes, problems = plan.make_plan(read_checkout(make_tree({"code.py": text.encode()})), vendor=False)
+    assert not changes and len(problems) == 1 and said in problems[0].what
