@@ -21,8 +21,7 @@ def rewrite(sources: Sources) -> list[Edit]:
     """The edits of the classes whose KL now goes through Scales; raises CannotPatch where a KL cannot."""
     found, problems = latent_classes(sources)
     if not found and not problems:
-        problems = [problem for source in sources.values() for problem in _obstacles(source)]
-        raise NotVdvae(*problems or [Problem(".", 0, "no function here computes the KL of two normals: is this VDVAE code?", "", _BY_HAND)])
+        raise NotVdvae(*_obstacles(sources))
     problems += [problem for each in found for source in sources.values() for problem in _reads_elsewhere(source, each)]
     edits = [edit for each in found for edit in each.edits]
     try:
@@ -66,15 +65,16 @@ def _reads_elsewhere(source: Source, found: LatentClass) -> Iterator[Problem]:
             yield source.problem(call, what, _BY_HAND)
 
 
-def _obstacles(source: Source) -> list[Problem]:
-    """KLs that no class calls, functions that are nearly a KL, and KLs of a library."""
+def _obstacles(sources: Sources) -> list[Problem]:
+    """KLs that no class calls, functions that are nearly a KL, and KLs of a library; else, that there is none."""
+    libraries = {name.split(".")[0] for source in sources.values() for name, _ in imports(source)}
+    foreign = libraries & {"jax", "tensorflow"} if "torch" not in libraries else ()
     found = []
-    for name, function in functions(source).items():
-        if isinstance(recognise(function), Kl):
-            found.append(source.problem(function, "this KL is not called by a class of the checkout", _BY_HAND))
-        elif reason := why_not(function):
-            found.append(source.problem(function, f"{name} {reason}", _BY_HAND))
-    what = "this KL is that of a library, not a function of means and log sigmas"
-    found += [source.problem(call, what, _BY_HAND) for call in calls(source.tree) if ast.unparse(call.func).endswith("kl_divergence")]
-    foreign = {name.split(".")[0] for name, _ in imports(source)} & {"jax", "flax", "tensorflow"}
-    return [Problem(source.path, 0, f"this is code for {min(foreign)}", "", "only PyTorch code can be patched")] if found and foreign else found
+    for source in sources.values() if not foreign else ():
+        for name, function in functions(source).items():
+            if reason := "is a KL that no class calls" if isinstance(recognise(function), Kl) else why_not(function):
+                found.append(source.problem(function, f"{name} {reason}", _BY_HAND))
+        what = "this KL is that of a library, not a function of means and log sigmas"
+        found += [source.problem(call, what, _BY_HAND) for call in calls(source.tree) if dotted(call.func).endswith("kl_divergence")]
+    what = f"this is code for {min(foreign)}, and not for PyTorch" if foreign else "no function here computes the KL of two normals"
+    return found or [Problem(".", 0, what, "", _BY_HAND)]

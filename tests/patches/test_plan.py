@@ -89,7 +89,9 @@ OBSTACLES = {
     "import jax.numpy as jnp\ndef kl(m, s):\n    return jnp.exp(s) + m\n": "this is code for jax",
     "from torch.distributions import kl_divergence\nloss = kl_divergence(q, p)\nloss.backward()\n": "this KL is that of a library",
     "def normal_kl(m, s):\n    return (s.exp() + m).clamp(min=1)\n": "normal_kl has (s.exp() + m).clamp, which is not known",
-    "for x in data:\n    model(x).backward()\n    log(type='train_loss')\n": "is this VDVAE code?",
+    "for x in data:\n    model(x).backward()\n    log(type='train_loss')\n": "no function here computes the KL of two normals",
+    "import torch\ndef kl(m1, m2, s1, s2):\n    return torch.log(s2 / s1) + (s1 ** 2 + (m1 - m2) ** 2) / (2 * s2 ** 2) - 0.5\n":
+        "kl is a KL that no class calls",
 }
 
 
