@@ -38,10 +38,7 @@ def make_plan(checkout: Checkout, vendor: bool) -> tuple[list[Change], list[Prob
 
 
 def model_and_training(checkout: Checkout) -> Sources:
-    """The files with latent classes, those that train with them, and all that these import; else, all files.
-
-    Only these files decide. What is wrong in others is added to the notes. Raises CheckoutError for one that is no Python 3.
-    """
+    """The files with latent classes, those that train with them, and all that these import; raises CheckoutError for bad ones."""
     classes, problems = latents.latent_classes(checkout.sources)
     graph = import_graph(checkout.sources, checkout.broken)
     models = {each.source.path for each in classes}

@@ -72,6 +72,8 @@ class Flow:
                 case ast.AugAssign(ast.Name(name), operation, value):
                     self.names[name] = self._sum(operation, self.names.get(name, PLAIN), self._visit(value))
                     self.set_in[name] = statement
+                case ast.AugAssign(target):
+                    self._change(target)
                 case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
                     pass
                 case _:
@@ -113,12 +115,17 @@ class Flow:
         elif isinstance(target, ast.Tuple | ast.List):
             elements = code.elts if isinstance(code, ast.Tuple | ast.List) and len(code.elts) == len(target.elts) else None
             for index, part in enumerate(target.elts):
-                if isinstance(part, ast.Starred) and (ast.unparse(part) != "*_" or part is not target.elts[-1]):
+                is_rest = ast.unparse(part) == "*_" and part is target.elts[-1]
+                if not elements and not is_rest and not isinstance(part, ast.Name | ast.Tuple | ast.List):
                     return
                 self._bind(statement, part, elements[index] if elements else None, _item(value, index))
         else:
-            return
+            return self._change(target)
         self.open.pop(code, None)
+
+    def _change(self, target: ast.expr) -> None:
+        if isinstance(target, ast.Subscript) and isinstance(self.names.get(name := dotted(target.value)), Output):
+            self.names[name] = None  # what is changed in part is no output any more
 
     def _visit(self, node: ast.expr) -> Value:
         value = getattr(self, f"_visit_{type(node).__name__}", self._visit_any)(node)

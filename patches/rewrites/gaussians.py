@@ -100,6 +100,7 @@ class _Body(ast.NodeTransformer):
         for decorator in function.decorator_list:
             if dotted(decorator.func if isinstance(decorator, ast.Call) else decorator).split(".")[-1] not in DECORATORS:
                 raise Unknown(f"has the decorator {ast.unparse(decorator)}, which is not known")
+        function.decorator_list, function.returns = [], None
         try:
             tree, names = self.visit(function), dict(MODULES, __builtins__={})
             exec(compile(ast.fix_missing_locations(ast.Module([tree], [])), "", "exec"), names)
@@ -127,10 +128,6 @@ class _Body(ast.NodeTransformer):
         if not isinstance(node, NODES):
             raise Unknown(f"has {ast.unparse(node) or type(node).__name__}, which is not known")
         return super().generic_visit(node)
-
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
-        node.decorator_list, node.returns = [], None
-        return self.generic_visit(node)
 
     def visit_arguments(self, node: ast.arguments) -> ast.AST:
         if extra := node.vararg or node.kwarg:

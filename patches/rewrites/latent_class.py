@@ -110,6 +110,11 @@ class LatentClass:
                 is_call = isinstance(parent, ast.Call) and parent.func is node and node in followed
                 if not is_call and not isinstance(parent, ast.Attribute):
                     raise self._cannot(node, f"{dotted(node)} is used in a way that is not followed", self._side(dotted(node)))
+        for helper in [method for method in self.flows if f"self.{method.name}" in roots]:
+            inner = {value.root for value in self.flows[helper].values.values() if isinstance(value, Piece)}
+            for call in [call for method in self.flows if method is not helper for call in calls(method)]:
+                if dotted(call.func).removesuffix(".forward") in inner:
+                    raise self._cannot(call, f"this output is cut here and in {helper.name} too", self._side(f"self.{helper.name}"))
 
     def _side(self, root: str) -> str:
         return next(side for piece, side in self.sides.items() if piece.root == root.removesuffix(".forward"))

@@ -59,8 +59,9 @@ def _reads_elsewhere(source: Source, found: LatentClass) -> Iterator[Problem]:
     for call in calls(source.tree):
         called = ast.unparse(call.func).removesuffix(".forward")
         owner = next((node for node in source.above(call) if isinstance(node, ast.ClassDef)), None)
-        inherits = owner and found.owner.name in {dotted(base).split(".")[-1] for base in owner.bases}
-        if called.endswith(names) and owner is not found.owner and (inherits or not called.startswith("self.")):
+        is_its_own = owner and any(isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and dotted(node) == called
+                                   for node in ast.walk(owner))  # fmt: skip
+        if called.endswith(names) and owner is not found.owner and not is_its_own:
             what = f"this output has a log scale of {found.owner.name}, but outside that class its parameterization is not added"
             yield source.problem(call, what, _BY_HAND)
 

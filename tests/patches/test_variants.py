@@ -66,6 +66,9 @@ WORKS = {  # a text of the model, and what stands in its place; `self.seen` is c
     "a KL in a sum": (KL, "kl = gaussian_kl(qm, pm, qs, ps) * 1 + 0"),
     "a scale cut out once more": (DRAW, f"{DRAW}\n        self.seen = feats[:, self.zdim:2 * self.zdim].exp()", lambda q, p: p.stddev),
     "a scale kept after the draw": (DRAW, f"{DRAW}\n        self.seen = dict(s=qs.detach())['s'].exp() ** 2", lambda q, p: q.stddev**2),
+    "a helper that cuts": (f"def sample(self, x, acts):\n        both = torch.cat((acts, x), 1)\n        {CHUNK}", (
+        "def q(self, both):\n        qm, qs = self.enc(both).chunk(2, 1)\n        return qm, qs\n\n"
+        "    def sample(self, x, acts):\n        qm, qs = self.q(torch.cat((acts, x), 1))")),
     "a draw straight from the output": (f"{CUT}\n        {COOL}\n        {FREE_DRAW}", (
         "rest = feats[:, 2 * self.zdim:]\n        return x + rest + self.out(gaussian_draw(feats[:, :self.zdim], "
         "np.log(t) + feats[:, self.zdim:self.zdim * 2]))")),
@@ -96,6 +99,12 @@ REFUSED = {  # with words of the message
     "a cut that overlaps": (DRAW, f"self.seen = feats[:, self.zdim:]\n        {DRAW}", "another way"),
     "two kinds of cut": (FREE, FREE.replace(CUT, "pm, ps, rest = feats.chunk(3, 1)"), "another way"),
     "pieces in a list": (FREE, FREE.replace(CUT, "pm, *others = feats.split(self.zdim, 1)\n        ps, rest = others[0], others[1]"), "whole"),
+    "pieces in attributes": (FREE, FREE.replace(CUT, "pm, self.ps, rest = feats.split(self.zdim, 1)\n        ps = self.ps"), "whole"),
+    "an output changed in place": (FREE, FREE.replace("prior(x)", "prior(x)\n        feats[:, self.zdim:] *= 0.5"), "log scale of this draw"),
+    "a helper beside other cuts": (f"def sample(self, x, acts):\n        both = torch.cat((acts, x), 1)\n        {CHUNK}", (
+        "def q(self, both):\n        qm, qs = self.enc(both).chunk(2, 1)\n        return qm, qs\n\n"
+        "    def look(self, both):\n        return self.enc(both)[:, 2:].exp()\n\n"
+        "    def sample(self, x, acts):\n        qm, qs = self.q(torch.cat((acts, x), 1))"), "cut here and in q too"),
     "an output kept whole": (DRAW, f"self.seen = feats\n        {DRAW}", "whole"),
     "an output passed on whole": (DRAW, f"self.seen = torch.tanh(feats)\n        {DRAW}", "whole"),
 }  # fmt: skip
