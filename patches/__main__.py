@@ -39,7 +39,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     commands = parser.add_mutually_exclusive_group(required=True)
     for name, meaning in COMMANDS.items():
         commands.add_argument(f"--{name}", dest="command", action="store_const", const=name, help=meaning)
-    parser.add_argument("path", metavar="PATH", type=_folder, help="the folder of the checkout")
+    parser.add_argument("path", metavar="PATH", help="the folder of the checkout")
     parser.add_argument("--vendor", action="store_true", help="copy stable_params into the checkout as well")
     parser.add_argument("--force", action="store_true",
                         help="--write: even with uncommitted changes; --revert: even over files edited since")
@@ -49,12 +49,6 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     if given.force and given.command in ("check", "diff"):
         parser.error("--force goes with --write and --revert")
     return given
-
-
-def _folder(text: str) -> Path:
-    if not text:
-        raise argparse.ArgumentTypeError("the path is empty; give the checkout's folder")
-    return Path(text)
 
 
 def _patch(root: Path, arguments: argparse.Namespace) -> int:

@@ -53,5 +53,6 @@ def model_and_training(checkout: Checkout) -> Sources:
         if path in paths:
             raise CheckoutError(message)
         checkout.notes.append(f"{message.splitlines()[0]}; this file is left alone")
-    checkout.notes.extend(f"{each.path}:{each.line}: {each.what}; this file is left alone" for each in problems if each.path not in paths)
+    others = [each for each in problems if each.path not in paths]
+    checkout.notes.extend(f"{each.path}:{each.line}: {each.what}; this file is left alone" for each in others)
     return {path: source for path, source in checkout.sources.items() if path in paths}

@@ -21,9 +21,9 @@ GOLDEN = json.loads((ROOT / "tests/golden/upstream_parity.json").read_text())
 LOSS_TOLERANCE, GRADIENT_TOLERANCE = 2e-5, 2e-4  # from golden/README.md, for a faithful implementation
 
 
-def figures(checkout: Path, case: str, *flags: str) -> dict:
+def run(checkout: Path, what: str, argument: str, *flags: str) -> dict:
     """Runs benchmarks/cost/original_code.py on the checkout, in a process of its own, and gives the figures that it prints."""
-    command = [sys.executable, str(ROOT / "benchmarks/cost/original_code.py"), str(checkout), "figures", case, *flags]
+    command = [sys.executable, str(ROOT / "benchmarks/cost/original_code.py"), str(checkout), what, argument, *flags]
     done = subprocess.run(command, capture_output=True, text=True, cwd=checkout)
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr}")
@@ -34,7 +34,7 @@ def compare_variant(case: str, variant: str, patched: Path) -> bool:
     """Prints the row of one combination of flags and says whether it holds."""
     name, _, const = variant.partition("/")
     expected = GOLDEN[case]["results"][variant]
-    actual = figures(patched, case, "--sigma_param", name, *["--prior_const1"] * bool(const))
+    actual = run(patched, "figures", case, "--sigma_param", name, *["--prior_const1"] * bool(const))
     loss = abs(actual["elbo"] / expected["elbo"] - 1)
     errors = [abs(actual["grad_norms"][name] / max(norm, 1e-30) - 1) for name, norm in expected["grad_norms"].items()]
     holds = loss <= LOSS_TOLERANCE and statistics.median(errors) <= GRADIENT_TOLERANCE
@@ -45,9 +45,19 @@ def compare_variant(case: str, variant: str, patched: Path) -> bool:
 
 def compare_case(case: str, checkout: Path, patched: Path) -> bool:
     """Prints the rows of one golden case and says whether all of them hold."""
-    holds = figures(checkout, case) == figures(patched, case)
+    holds = run(checkout, "figures", case) == run(patched, "figures", case)
     print(f"| {case} | no flags | {'bitwise the unpatched checkout' if holds else 'DIFFERS from the unpatched'} | | | |", flush=True)
     return all([holds, *(compare_variant(case, variant, patched) for variant in GOLDEN[case]["results"])])
+
+
+def check_loop(patched: Path) -> bool:
+    """Runs the patched train_loop on a NaN and on a too high gradient, and says whether it counted both as events."""
+    folder = patched / "run"
+    folder.mkdir()
+    run(patched, "loop", str(folder))
+    events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+    print("\nevents of the training loop: " + ", ".join(f"{event['step']} {event['reason']}" for event in events))
+    return {"rate_nan", "high_grad"} <= {event["reason"] for event in events}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -60,7 +70,7 @@ def main(arguments: list[str] | None = None) -> int:
         shutil.copytree(checkout, patched, ignore=shutil.ignore_patterns(".git"))
         subprocess.run([sys.executable, "-m", "patches", "--write", str(patched), "--vendor"], check=True, cwd=ROOT)
         print("\n| case | flags | loss, relative error | gradient norms, median | largest | |\n|---|---|---|---|---|---|")
-        return int(not all([compare_case(case, checkout, patched) for case in GOLDEN]))
+        return int(not all([*(compare_case(case, checkout, patched) for case in GOLDEN), check_loop(patched)]))
 
 
 if __name__ == "__main__":

@@ -49,10 +49,11 @@ def row(tree: Path) -> tuple[str, bool]:
     if done.returncode == 1:
         parts = [part for words, part in PARTS.items() if f": {words}" in done.stdout or f"; {words}" in done.stdout]
         holds = is_restored(tree)
-        result = ", ".join(parts) + " are rewritten" + (", and --revert restores them" if holds else ", but --write or --revert FAILS")
+        result = ", ".join(parts) + (" are rewritten" if holds else " are rewritten, but --write or --revert FAILS")
     else:
         refusals = [line.removeprefix("cannot: ") for line in done.stderr.splitlines() if line.startswith("cannot: ")]
-        result = f"refused: `{refusals[0]}`" + f" and {len(refusals) - 1} more" * (len(refusals) > 1) if refusals else "nothing to do"
+        more = f" and {len(refusals) - 1} more" * (len(refusals) > 1)
+        result = f"refused: `{refusals[0]}`{more}" if refusals else "nothing to do"
     files = sum(1 for _ in tree.rglob("*.py"))
     return f"| {tree.name.replace('+', '/')} | {files} | {seconds:.1f} | {result} |", holds
 

@@ -26,7 +26,8 @@ def import_from(sources: Sources, path: str, folder: str, module: str, name: str
     Without any, others' imports of the file or of its folder show the form. Raises ValueError where none do, or they differ.
     """
     evidence, own, target = list(_evidence(sources)), _folder(path), (*PurePosixPath(folder).parts, module)
-    packages = {each.start for each in evidence if each.relative} | {_folder(path) for path in sources if path.endswith("__init__.py")}
+    packages = {each.start for each in evidence if each.relative}
+    packages |= {_folder(path) for path in sources if path.endswith("__init__.py")}
     for known in (
         [each for each in evidence if each.importer == path],
         [each for each in evidence if each.imported == path],

@@ -31,7 +31,8 @@ class Piece:
 
     def is_apart(self, other: "Piece") -> bool:
         """Whether the two have no channel in common, whatever the numbers of channels are."""
-        return self.root != other.root or self.axis == other.axis and (_at_most(self.high, other.low) or _at_most(other.high, self.low))
+        is_apart = _at_most(self.high, other.low) or _at_most(other.high, self.low)
+        return self.root != other.root or self.axis == other.axis and is_apart
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,11 @@ Formulas = Mapping[str, Kl | Draw]  # by the name under which a module calls the
 KL_ROLES = ("loc", "log_scale", "prior_loc", "prior_log_scale")
 SIDES = {"log_scale": "posterior", "prior_log_scale": "prior"}
 HARMLESS = {  # calls that take a log scale for one, or do not depend on what it means
-    *"exp ones_like zeros_like empty_like randn_like full_like detach dict size append print mean min max item isnan isfinite".split(),
+    *"exp ones_like zeros_like empty_like randn_like detach dict size append print mean min max item isnan isfinite".split(),
     *CONVERSIONS,
 }
 HYPERPARAMETERS = (  # those of the original that a latent block may read
-    "zdim width custom_width_str bottleneck_multiple enc_blocks dec_blocks no_bias_above num_mixtures image_size image_channels dataset"
+    "zdim width custom_width_str bottleneck_multiple enc_blocks dec_blocks no_bias_above num_mixtures image_size image_channels"
 ).split()  # fmt: skip
 _BY_HAND = (
     "after the line that cuts log sigma out of the network's output, insert `v = self.scales.{side}_log_sigma(v)`; "
@@ -142,8 +142,8 @@ class LatentClass:
                 self.edits.append(self.source.replace(node, f"({self._converted(side, self.source.code(node))})"))
             elif isinstance(value, Output) and value.root in {piece.root for piece in self.sides}:
                 side = self._side(value.root)
-                raise self._cannot(node, f"the output of {value.root}, with the {side}'s log scale in it, is used as a whole or cut in a way "
-                                   "that is not followed", side)
+                what = f"the output of {value.root}, the {side}'s log scale in it, is used as a whole, or cut in a way not followed"
+                raise self._cannot(node, what, side)
 
     def _side_of(self, node: ast.AST, piece: Piece) -> str | None:
         """The side whose log scale the piece is; None for a piece that has nothing of a log scale."""

@@ -14,7 +14,7 @@ BY_HAND = (
     "grad_norm=...)); and add **updates.totals() to the calls that log type='train_loss'"
 )
 HYPERPARAMETERS = (  # those of the original that a training loop may read
-    "num_epochs n_batch iters_per_print iters_per_save iters_per_ckpt iters_per_images epochs_per_eval save_dir desc ema_rate mpi_size"
+    "num_epochs n_batch iters_per_print iters_per_save iters_per_ckpt iters_per_images epochs_per_eval save_dir desc ema_rate"
 ).split()  # fmt: skip
 
 
@@ -49,12 +49,13 @@ def _is_decision(node: ast.AST) -> bool:
 
 def _difference(nodes: list[ast.AST]) -> str | None:
     """One sentence on what an update lacks to be counted; None if its function returns all the figures."""
-    named = {node.arg if isinstance(node, ast.keyword) else node.value for node in nodes if isinstance(node, ast.keyword | ast.Constant)}
+    named = {getattr(node, "arg", getattr(node, "value", None)) for node in nodes if isinstance(node, ast.keyword | ast.Constant)}
     if missing := [key for key in KEYS if key not in named]:
         return f"an update, but no figure in it is called {' or '.join(missing)}"
     figures = {dotted(node.func).removesuffix(".update") for node in nodes
                if isinstance(node, ast.Call) and dotted(node.func).endswith(".update") and "skipped_updates" in ast.unparse(node)}
-    figures |= {dotted(node.value) for node in nodes if isinstance(node, ast.Subscript) and ast.unparse(node.slice) == "'skipped_updates'"}
+    items = [node for node in nodes if isinstance(node, ast.Subscript) and ast.unparse(node.slice) == "'skipped_updates'"]
+    figures |= {dotted(node.value) for node in items}
     returned = [dotted(node.value) for node in nodes if isinstance(node, ast.Return) and node.value]
     if not returned or not set(returned) <= figures:
         return "an update, but its function does not return the figures (skipped_updates, grad_norm, ...) alone"

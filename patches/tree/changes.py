@@ -28,7 +28,8 @@ class Change:
 def glue_changes(folder: str) -> list[Change]:
     """The modules that the patched code imports, in `folder`: a path in the checkout, "" for the checkout itself."""
     files = sorted((_PROJECT / "patches" / "glue").glob("*.py"))
-    return [Change(str(PurePosixPath(folder, path.name)), None, path.read_bytes(), "what the patched code imports") for path in files]
+    description = "what the patched code imports"
+    return [Change(str(PurePosixPath(folder, path.name)), None, path.read_bytes(), description) for path in files]
 
 
 def vendor_changes(root: Path, folder: str, project: Path = _PROJECT) -> list[Change]:
@@ -38,7 +39,8 @@ def vendor_changes(root: Path, folder: str, project: Path = _PROJECT) -> list[Ch
         raise CheckoutError(f"--vendor copies {source}, and there is no such package")
     if (root / home).exists():
         raise CheckoutError(f"--vendor would overwrite {home}: remove it, or leave --vendor out")
-    files = {path.relative_to(source).as_posix(): path for path in sorted(source.rglob("*")) if path.suffix in (".md", ".py", ".typed")}
+    found = [path for path in sorted(source.rglob("*")) if path.suffix in (".md", ".py", ".typed")]
+    files = {path.relative_to(source).as_posix(): path for path in found}
     files["LICENSE"] = project / "LICENSE"
     return [Change(str(home / name), None, path.read_bytes(), "a copy of stable_params") for name, path in files.items()]
 

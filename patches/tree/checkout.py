@@ -27,8 +27,8 @@ class Checkout:
 
 def find_root(path: str | os.PathLike[str]) -> Path:
     """The folder, with links resolved; raises CheckoutError for no folder and for a part of a patched checkout."""
-    if not Path(path).is_dir():
-        raise CheckoutError(f"{path}: there is no such folder")
+    if not path or not Path(path).is_dir():
+        raise CheckoutError(f"{path or 'an empty path'}: there is no such folder")
     root = Path(path).resolve()
     for above in root.parents:
         if (above / STORE).exists():

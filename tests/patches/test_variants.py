@@ -95,7 +95,7 @@ REFUSED = {  # with words of the message
         "class More(Latent):\n    def scale(self, x):\n        return self.prior(x)[:, 2:4].exp()\n\n\nclass Model"), "outside that class"),
     "a function of the network": ("def sample(", "def look(self, x):\n        return map(self.prior, x)\n\n    def sample(", "not followed"),
     "an inner function": ("def sample(", "def look(self, x):\n        return lambda: self.prior(x)[:, 2:4].exp()\n\n    def sample(", "another way"),
-    "another cut": (FREE, FREE.replace("self.zdim:2 * self.zdim]", "self.zdim:-4]"), "cut in a way"),
+    "another cut": (FREE, FREE.replace("self.zdim:2 * self.zdim]", "self.zdim:-4]"), "cut in a way not followed"),
     "a cut that overlaps": (DRAW, f"self.seen = feats[:, self.zdim:]\n        {DRAW}", "another way"),
     "two kinds of cut": (FREE, FREE.replace(CUT, "pm, ps, rest = feats.chunk(3, 1)"), "another way"),
     "pieces in a list": (FREE, FREE.replace(CUT, "pm, *others = feats.split(self.zdim, 1)\n        ps, rest = others[0], others[1]"), "whole"),

@@ -185,7 +185,7 @@ REFUSED = {
     "log scale read by its method": ("z = draw(qm, qs)", "z = qm + qs.sigmoid()", "also read by sigmoid"),
     "log scale from an argument": ("z = draw(qm, qs)", "qs = acts\n        z = draw(qm, qs)", "not a local variable cut from a network's output, at most"),
     "both from one piece": ("kl_of_two(qm, pm, qs, ps)", "kl_of_two(qm, pm, ps, ps)", "same piece"),
-    "prior cut in another way": (":2 * self.zdim]\n        if", ":-1]\n        if", "used as a whole or cut"),
+    "prior cut in another way": (":2 * self.zdim]\n        if", ":-1]\n        if", "used as a whole, or cut"),
     "no hyper-parameters": ("H.zdim", "8", None),
     "a reversed KL": ("kl_of_two(qm, pm, qs, ps)", "kl_of_two(pm, qm, ps, qs)", "is the KL reversed?"),
     "draw of something else": ("draw(qm, qs)", "draw(qm, qs * 0.5)", "log scale of this draw"),

@@ -98,6 +98,8 @@ def test_a_path_that_is_no_folder(make_tree):
     root = make_tree({"vae.py": b"x = 1\n"})
     with pytest.raises(CheckoutError, match="elsewhere: there is no such folder"):
         read_checkout(root / "elsewhere")
+    with pytest.raises(CheckoutError, match="an empty path: there is no such folder"):
+        read_checkout("")
     with pytest.raises(CheckoutError, match="vae.py: there is no such folder"):
         read_checkout(root / "vae.py")
 
