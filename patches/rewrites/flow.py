@@ -48,17 +48,13 @@ Value = Output | Piece | str | None  # None for any other value
 
 
 class Flow:
-    """What the expressions of a method are.
-
-    `values` has the value of each expression. `bound` has the statements that give a name to a fresh piece. `open` has the
-    fresh pieces without a name, and the outputs that are used as a whole. `set_in` has the last statement that sets a name.
-    """
+    """What the expressions of a method are."""
 
     def __init__(self, method: ast.FunctionDef) -> None:
         self.values: dict[ast.AST, Value] = {}
-        self.bound: list[tuple[ast.stmt, str, Piece]] = []
-        self.open: dict[ast.AST, Output | Piece] = {}
-        self.set_in: dict[str, ast.stmt] = {}
+        self.bound: list[tuple[ast.stmt, str, Piece]] = []  # the statements that give a name to a fresh piece
+        self.open: dict[ast.AST, Output | Piece] = {}  # fresh pieces without a name, and outputs that are used as a whole
+        self.set_in: dict[str, ast.stmt] = {}  # the last statement that sets a name
         self.sizes: dict[str, ast.expr] = {}  # local names that may be numbers of channels
         self.names: dict[str, Value] = dict.fromkeys(_network_inputs(method))
         self._run(method.body)
@@ -82,7 +78,9 @@ class Flow:
 
     def _compound(self, node: ast.stmt) -> None:
         """Runs each block of a statement from the same start; a loop's twice, for what it carries over."""
-        for each in ast.iter_child_nodes(node):
+        for each in [*ast.iter_child_nodes(node), *(item.context_expr for item in getattr(node, "items", []))]:
+            if isinstance(each, ast.withitem) and each.optional_vars:
+                self._bind(node, each.optional_vars, None)
             if isinstance(each, ast.expr) and not isinstance(getattr(each, "ctx", None), ast.Store):
                 self._visit(each)
                 if isinstance(node, ast.Expr):
@@ -114,12 +112,14 @@ class Flow:
                 self.sizes[target.id] = code
             self.names[target.id], self.set_in[target.id] = value, statement
         elif isinstance(target, ast.Tuple | ast.List):
-            elements = code.elts if isinstance(code, ast.Tuple | ast.List) and len(code.elts) == len(target.elts) else None
-            for index, part in enumerate(target.elts):
-                is_rest = ast.unparse(part) == "*_" and part is target.elts[-1]
-                if not elements and not is_rest and not isinstance(part, ast.Name | ast.Tuple | ast.List):
-                    return
-                self._bind(statement, part, elements[index] if elements else None, _item(value, index))
+            parts = target.elts[:-1] if ast.unparse(target.elts[-1]) == "*_" else target.elts
+            is_each = isinstance(code, ast.Tuple | ast.List) and len(code.elts) == len(parts)
+            is_known = is_each or all(isinstance(part, ast.Name | ast.Tuple | ast.List) for part in parts)
+            for index, part in enumerate(parts):
+                part = part.value if isinstance(part, ast.Starred) else part
+                self._bind(statement, part, code.elts[index] if is_each else None, _item(value, index) if is_known else None)
+            if not is_known or isinstance(value, Piece):
+                return
         else:
             return self._change(target)
         self.open.pop(code, None)

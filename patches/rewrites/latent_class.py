@@ -173,8 +173,10 @@ class LatentClass:
     def _replace_kls(self) -> None:
         for _, call, formula in self.kls:
             given = self._arguments(call, formula)
-            halves = {role: " / 2" * (self.scale == "log variance" and role in SIDES) for role in KL_ROLES}
-            stable = f"{self.scales}.kl({', '.join(self.source.code(given[role]) + halves[role] for role in KL_ROLES)})"
+            codes = {role: self.source.code(given[role]) for role in KL_ROLES}
+            if self.scale == "log variance":
+                codes |= {role: f"{codes[role]} / 2" if codes[role].isidentifier() else f"({codes[role]}) / 2" for role in SIDES}
+            stable = f"{self.scales}.kl({', '.join(codes.values())})"
             code, parent = f"{self.source.code(call)} if {self.scales}.vanilla else {stable}", self.source.parents[call]
             stands_alone = isinstance(parent, ast.Assign | ast.Return | ast.keyword) or call in getattr(parent, "args", ())
             self.edits.append(self.source.replace(call, code if stands_alone else f"({code})"))

@@ -100,6 +100,7 @@ REFUSED = {  # with words of the message
     "two kinds of cut": (FREE, FREE.replace(CUT, "pm, ps, rest = feats.chunk(3, 1)"), "another way"),
     "pieces in a list": (FREE, FREE.replace(CUT, "pm, *others = feats.split(self.zdim, 1)\n        ps, rest = others[0], others[1]"), "whole"),
     "pieces in attributes": (FREE, FREE.replace(CUT, "pm, self.ps, rest = feats.split(self.zdim, 1)\n        ps = self.ps"), "whole"),
+    "stars among pieces": (FREE, FREE.replace(CUT, "pm, *rest, ps = feats.split(self.zdim, 1)\n        rest = feats[:, 4:]"), "whole|way"),
     "an output changed in place": (FREE, FREE.replace("prior(x)", "prior(x)\n        feats[:, self.zdim:] *= 0.5"), "log scale of this draw"),
     "a helper beside other cuts": (f"def sample(self, x, acts):\n        both = torch.cat((acts, x), 1)\n        {CHUNK}", (
         "def q(self, both):\n        qm, qs = self.enc(both).chunk(2, 1)\n        return qm, qs\n\n"

@@ -133,6 +133,8 @@ def test_a_kl_of_log_variances():
     after = block_of(sources)
     assert "qs = 2 * self.scales.posterior_log_sigma(qs / 2)" in after
     assert "self.scales.kl(qm, qs / 2, pm, ps / 2)" in after
+    sources["block.py"] = BLOCK.replace("pm, qs, ps)", "pm, qs + 1, ps)")
+    assert "self.scales.kl(qm, (qs + 1) / 2, pm, ps / 2)" in block_of(sources)
 
 
 def test_a_kl_and_a_draw_that_disagree_on_what_they_take_are_refused():
