@@ -41,14 +41,13 @@ def model_and_training(checkout: Checkout) -> Sources:
     """The files with latent classes, those that train with them, and all that these import; raises CheckoutError for bad ones."""
     classes, problems = latents.latent_classes(checkout.sources)
     graph = import_graph(checkout.sources, checkout.broken)
-    models = {each.source.path for each in classes}
+    known = {path: reached(graph, {path}) for path in graph}
     trains = {path for path, source in checkout.sources.items() if ".backward()" in source.text}
-    users = {path for path in graph if models & (known := reached(graph, {path})) and trains & known}
-    paths = reached(graph, models | (users or trains))
-    if not models:
-        paths = set(checkout.sources)
-    elif not paths & (parsers := {parser.source.path for parser in flags.parsers(checkout.sources)}):
-        paths |= reached(graph, parsers)
+    shared = models = {each.source.path for each in classes}
+    if parsers := {parser.source.path for parser in flags.parsers(checkout.sources)}:
+        shared = models | (parsers & set().union(*(found for found in known.values() if models & found and trains & found)) or parsers)
+    users = {path for path, found in known.items() if shared & found and trains & found}  # who trains a model, or takes the flags
+    paths = reached(graph, shared | (users or trains)) if models else set(checkout.sources)
     for path, message in checkout.broken.items():
         if path in paths:
             raise CheckoutError(message)

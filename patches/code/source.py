@@ -11,7 +11,7 @@ from functools import cached_property
 from itertools import accumulate
 from typing import NamedTuple
 
-from patches.problems import CannotPatch, CheckoutError, Problem
+from patches.problems import CheckoutError, Problem
 
 
 class Edit(NamedTuple):

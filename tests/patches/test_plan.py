@@ -85,6 +85,13 @@ def test_a_file_that_the_model_or_its_training_imports_must_be_python_3(make_tre
         plan.make_plan(read_checkout(make_tree({path: text.encode() for path, text in files.items()})), vendor=False)
 
 
+def test_another_model_that_takes_the_same_flags_decides_too(make_tree):
+    files = FILES | {"run.py": "import hps, model, train\n", "run2.py": "import hps, model2, train\n"}
+    files["model2.py"] = FILES["model.py"].replace("z = gaussian_draw", "qs = 0.5 * qs\n        z = gaussian_draw")
+    _, problems = plan.make_plan(read_checkout(make_tree({path: text.encode() for path, text in files.items()})), vendor=False)
+    assert [problem.path for problem in problems] == ["model2.py"]
+
+
 OBSTACLES = {
     "import jax.numpy as jnp\ndef kl(m, s):\n    return jnp.exp(s) + m\n": "this is code for jax",
     "from torch.distributions import kl_divergence\nloss = kl_divergence(q, p)\nloss.backward()\n": "this KL is that of a library",
