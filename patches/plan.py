@@ -1,68 +1,57 @@
 """Works out what would change in a checkout, and what could not be matched."""
 
-from dataclasses import dataclass
-
-from patches.problems import CannotPatch, Change, Problem, Sources
+from patches.code.names import import_graph, reached
+from patches.code.source import Sources
+from patches.problems import CannotPatch, CheckoutError, NotVdvae, Problem
 from patches.rewrites import counts, flags, latents
+from patches.tree.changes import Change, glue_changes, vendor_changes
 from patches.tree.checkout import Checkout
-from patches.tree.new_files import glue_changes, vendor_changes
-from patches.tree.source_file import syntax_error
 
-REWRITES = {  # each takes Sources and gives the modules that it changed
+REWRITES = {  # each takes Sources and gives its edits
     "posterior, prior, draws and KL go through stable_params": latents.rewrite,
     "--sigma_param, --posterior_sigma_param, --prior_sigma_param and --prior_const1 are added": flags.rewrite,
     "the training loop counts skipped updates and NaN events": counts.rewrite,
 }
 
 
-@dataclass(frozen=True)
-class Plan:
-    """The changes of files, new files last; nothing may be written while there are problems."""
-
-    changes: list[Change]
-    problems: list[Problem]
-
-
-def make_plan(checkout: Checkout, vendor: bool) -> Plan:
-    """Changes and new files for a checkout; with `vendor` a copy of stable_params is among them."""
-    changes, problems = changed_modules(checkout)
-    if changes:
-        try:
-            folder = flags.glue_folder(checkout.sources)
-        except CannotPatch as error:
-            problems += error.problems
-        else:
-            changes += glue_changes(folder) + (vendor_changes(checkout.root, folder) if vendor else [])
-    return Plan(changes, list(dict.fromkeys(problems)))
-
-
-def changed_modules(checkout: Checkout) -> tuple[list[Change], list[Problem]]:
-    """Runs each rewrite on the result of the one before; a rewrite that cannot match does not stop the others."""
-    current, descriptions, problems = dict(checkout.sources), {}, []
+def make_plan(checkout: Checkout, vendor: bool) -> tuple[list[Change], list[Problem]]:
+    """Changes of files, new files last, and what stands against them; with `vendor` stable_params is copied too."""
+    sources = model_and_training(checkout)
+    edits, descriptions, problems = {}, {}, []
     for description, rewrite in REWRITES.items():
         try:
-            changed = rewrite(current)
+            found = rewrite(sources)
         except CannotPatch as error:
             problems += error.problems
+            if isinstance(error, NotVdvae):
+                break
             continue
-        current |= changed
-        for path in changed:
-            descriptions.setdefault(path, []).append(description)
-    changes = [Change(path, checkout.originals[path], current[path].bytes, "; ".join(descriptions[path]))
-               for path in checkout.sources if path in descriptions]
-    broken = [problem for change in changes if (problem := _damage(checkout, change, current))]
-    return [change for change in changes if change.path not in {problem.path for problem in broken}], problems + broken
+        for edit in found:
+            edits.setdefault(edit.path, []).append(edit)
+            descriptions.setdefault(edit.path, {})[description] = None
+    changes = [Change(path, source.data, source.edited(edits[path]), "; ".join(descriptions[path]))
+               for path, source in sources.items() if path in edits]
+    if changes and not problems:
+        folder = flags.glue_folder(sources)
+        changes += glue_changes(folder) + (vendor_changes(checkout.root, folder) if vendor else [])
+    return changes, list(dict.fromkeys(problems))
 
 
-def _damage(checkout: Checkout, change: Change, current: Sources) -> Problem | None:
-    """A problem if the changed file is not Python, or if its syntax tree does not print every byte of the original."""
-    if checkout.sources[change.path].bytes != change.before:
-        what = "it has form feeds, or blanks after its last line, which would be lost"
-        return Problem(change.path, 0, what, "", "remove these characters")
-    error = syntax_error(change.after)
-    if error is None:
-        return None
-    line = error.lineno or 1
-    return Problem(change.path, line, f"would not be Python any more: {error.msg}",
-                   current[change.path].code.splitlines()[line - 1],
-                   "this is an error of the plugin: please report it with the file")
+def model_and_training(checkout: Checkout) -> Sources:
+    """The files with latent classes, those that train with them, and all that these import; raises CheckoutError for bad ones."""
+    classes, problems = latents.latent_classes(checkout.sources)
+    graph = import_graph(checkout.sources, checkout.broken)
+    known = {path: reached(graph, {path}) for path in graph}
+    trains = {path for path, source in checkout.sources.items() if ".backward()" in source.text}
+    shared = models = {each.source.path for each in classes}
+    if parsers := {parser.source.path for parser in flags.parsers(checkout.sources)}:
+        shared = models | (parsers & set().union(*(found for found in known.values() if models & found and trains & found)) or parsers)
+    users = {path for path, found in known.items() if shared & found and trains & found}  # who trains a model, or takes the flags
+    paths = reached(graph, shared | (users or trains)) if models else set(checkout.sources)
+    for path, message in checkout.broken.items():
+        if path in paths:
+            raise CheckoutError(message)
+        checkout.notes.append(f"{message.splitlines()[0]}; this file is left alone")
+    others = [each for each in problems if each.path not in paths]
+    checkout.notes.extend(f"{each.path}:{each.line}: {each.what}; this file is left alone" for each in others)
+    return {path: source for path, source in checkout.sources.items() if path in paths}

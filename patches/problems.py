@@ -1,29 +1,10 @@
-"""What the plugin works on and what it says: syntax trees, changes of files, and the places that it cannot match."""
+"""What the plugin says: places that it cannot match, and checkouts that it refuses."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-
-import libcst as cst
-
-Sources = Mapping[str, cst.Module]  # each .py file of the checkout, by its path relative to the checkout, with slashes
 
 
 class CheckoutError(Exception):
     """The checkout is refused, and the message says which file and why. Nothing was written unless it says so."""
-
-
-@dataclass(frozen=True)
-class Change:
-    """`path` is relative to the checkout, with slashes; `before` is None for a file that is created."""
-
-    path: str
-    before: bytes | None
-    after: bytes
-    description: str
-
-    @property
-    def created(self) -> bool:
-        return self.before is None
 
 
 @dataclass(frozen=True)
@@ -38,7 +19,7 @@ class Problem:
 
     def __str__(self) -> str:
         place = f"{self.path}:{self.line}" if self.line else self.path
-        shown = "".join(f"\n    | {line}" for line in self.code.splitlines())
+        shown = "".join(f"\n    | {line}" for line in self.code.splitlines()[:6])
         return f"{place}: {self.what}{shown}\n    by hand: {self.by_hand}"
 
 
@@ -48,3 +29,7 @@ class CannotPatch(Exception):
     def __init__(self, *problems: Problem) -> None:
         super().__init__("\n".join(map(str, problems)))
         self.problems = problems
+
+
+class NotVdvae(CannotPatch):
+    """No class calls a KL, and so nothing else that differs from the original matters."""

@@ -1,11 +1,13 @@
 """Uses the scales of stable_params in this model: the flags, the log sigmas and the KL of its blocks."""
 
 import sys
+import warnings
 from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Mapping
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 
@@ -22,7 +24,9 @@ def _load_vendored() -> None:
 if find_spec("stable_params") is None:
     _load_vendored()
 
-from stable_params import Constant, Exp, Parameterization, Vanilla, parse_parameterization  # noqa: E402
+from stable_params import Constant, Exp, Vanilla, parse_parameterization  # noqa: E402
+
+VANILLA = "posterior vanilla, prior vanilla"
 
 
 def add_scale_arguments(parser: ArgumentParser) -> None:
@@ -36,20 +40,33 @@ def add_scale_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--prior_const1", action="store_true", help="fix the scale of every prior to 1")
 
 
-class Scales:
-    """Turns the networks' outputs into log sigmas, as the hyper-parameters H say.
+class Scales(torch.nn.Module):
+    """Turns the networks' outputs into log sigmas, as the hyper-parameters H say; a flag may be None or missing.
 
-    A flag that H lacks, or that is None, counts as not given.
-
+    A checkpoint keeps the names of its scales, unless both are vanilla, and warns a model with others that loads it.
     Raises ValueError for an unknown parameterization, and for prior_const1 together with prior_sigma_param.
     """
 
     def __init__(self, H: object) -> None:
+        super().__init__()
         shared, own = _value(H, "sigma_param") or "vanilla", _value(H, "prior_sigma_param")
         if _value(H, "prior_const1") and own:
             raise ValueError(f"prior_const1 fixes the prior's scale, so prior_sigma_param {own!r} must not be given")
         self.posterior = parse_parameterization(_value(H, "posterior_sigma_param") or shared)
         self.prior = Constant() if _value(H, "prior_const1") else parse_parameterization(own or shared)
+
+    def _save_to_state_dict(self, destination: dict, prefix: str, keep_vars: bool) -> None:
+        if self._names() != VANILLA:
+            destination[f"{prefix}names"] = torch.tensor(list(self._names().encode()), dtype=torch.float32)
+
+    def _load_from_state_dict(self, state_dict: Mapping[str, Tensor], prefix: str, *_: object) -> None:
+        saved = state_dict.get(f"{prefix}names")
+        names = VANILLA if saved is None else bytes(saved.round().to(torch.uint8).tolist()).decode(errors="replace")
+        if names != self._names():
+            warnings.warn(f"these weights were trained with {names}, and this model has {self._names()}", stacklevel=2)
+
+    def _names(self) -> str:
+        return f"posterior {self.posterior.flag}, prior {self.prior.flag}"
 
     @property
     def vanilla(self) -> bool:
@@ -58,29 +75,15 @@ class Scales:
 
     def posterior_log_sigma(self, raw: Tensor) -> Tensor:
         """log sigma of the posterior, from the network's output; with vanilla it is `raw` itself."""
-        return _log_sigma(self.posterior, raw)
+        return raw if isinstance(self.posterior, Vanilla) else self.posterior(raw).log_sigma
 
     def prior_log_sigma(self, raw: Tensor) -> Tensor:
         """log sigma of the prior, from the network's output; with vanilla it is `raw` itself."""
-        return _log_sigma(self.prior, raw)
-
-    def posterior_log_variance(self, raw: Tensor) -> Tensor:
-        """Twice the log sigma of half the network's output; with vanilla it is `raw` itself."""
-        return _log_variance(self.posterior, raw)
-
-    def prior_log_variance(self, raw: Tensor) -> Tensor:
-        """Twice the log sigma of half the network's output; with vanilla it is `raw` itself."""
-        return _log_variance(self.prior, raw)
+        return raw if isinstance(self.prior, Vanilla) else self.prior(raw).log_sigma
 
     def kl(self, loc: Tensor, log_sigma: Tensor, prior_loc: Tensor, prior_log_sigma: Tensor) -> Tensor:
         """KL(posterior || prior) per element, in nats. Log sigmas of any finite size do not make it NaN."""
         return Exp().normal(loc, log_sigma).kl(Exp().normal(prior_loc, prior_log_sigma))
-
-    def kl_of_log_variances(
-        self, loc: Tensor, log_variance: Tensor, prior_loc: Tensor, prior_log_variance: Tensor
-    ) -> Tensor:
-        """`kl` from log variances."""
-        return self.kl(loc, log_variance / 2, prior_loc, prior_log_variance / 2)
 
 
 def _flag(text: str) -> str:
@@ -94,11 +97,3 @@ def _flag(text: str) -> str:
 
 def _value(H: object, name: str) -> object:
     return H.get(name) if isinstance(H, Mapping) else getattr(H, name, None)
-
-
-def _log_sigma(parameterization: Parameterization, raw: Tensor) -> Tensor:
-    return raw if isinstance(parameterization, Vanilla) else parameterization(raw).log_sigma
-
-
-def _log_variance(parameterization: Parameterization, raw: Tensor) -> Tensor:
-    return raw if isinstance(parameterization, Vanilla) else 2 * parameterization(raw / 2).log_sigma

@@ -16,10 +16,7 @@ FIGURES = ("grad_norm", "elbo", "distortion", "rate")
 
 
 class UpdateLog:
-    """Counts the updates since the run began. `H.save_dir` is the folder of events.jsonl, `H.rank` the rank.
-
-    Rank 0 writes one line for each reason, and the other ranks only count. Raises ValueError if save_dir is missing.
-    """
+    """Counts the updates since the run began. Rank 0 (`H.rank`) writes the events to `H.save_dir`/events.jsonl."""
 
     def __init__(self, H: object) -> None:
         folder, rank = _value(H, "save_dir"), _value(H, "rank")
@@ -30,11 +27,7 @@ class UpdateLog:
         self._counts: dict[str, int] | None = None  # None before the first update
 
     def count(self, step: int, stats: Mapping[str, object]) -> None:
-        """Count update number `step` by the figures that the training step returned.
-
-        `stats` has skipped_updates, rate_nans, distortion_nans and grad_norm; elbo, rate and distortion are read if they
-        are there. The first call also counts the events of earlier updates in events.jsonl.
-        """
+        """Count update number `step` by its figures. The first call also counts the earlier updates in events.jsonl."""
         step, figures = int(step), {key: float(stats[key]) for key in FIGURES if key in stats}
         if self._counts is None:
             self._counts = self._resume(step)
@@ -57,7 +50,7 @@ class UpdateLog:
     def _resume(self, first: int) -> dict[str, int]:
         """The counts of the updates before `first` in events.jsonl; later events are moved to another file."""
         kept, abandoned, by_step = [], [], {}
-        for line in self._lines() if self.is_main else []:
+        for line in self.file.read_text(encoding="utf-8").splitlines() if self.is_main and self.file.is_file() else []:
             event = _event(line)
             if event is None or event["step"] >= first:
                 abandoned.append(line)
@@ -70,9 +63,6 @@ class UpdateLog:
         for events in by_step.values():
             _add(counts, {event["reason"] for event in events}, any(event.get("skipped", True) for event in events))
         return counts
-
-    def _lines(self) -> list[str]:
-        return self.file.read_text(encoding="utf-8").splitlines() if self.file.is_file() else []
 
     def _move_out(self, abandoned: list[str], kept: list[str]) -> None:
         """Leave the lines `kept` in events.jsonl, and append the others to events-abandoned.jsonl."""

@@ -1,19 +1,16 @@
 """Adds the scales' flags to the function that defines the training arguments."""
 
+import ast
 import re
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
-import libcst as cst
-from libcst import matchers as m
-
-from patches.problems import CannotPatch, Problem, Sources
-from patches.syntax.edit import Statement, add_import, code_of, insert_after, line_of, path_to
-from patches.syntax.import_form import import_from
+from patches.code.import_form import import_from
+from patches.code.source import Edit, Source, Sources
+from patches.problems import CannotPatch, Problem
 
 GLUE, FUNCTION = "stable_scales", "add_scale_arguments"
 _LATENTS, _LIMITS = "--zdim", {"--skip_threshold", "--grad_clip"}
-_ADD_ARGUMENT = m.Call(func=m.Attribute(attr=m.Name("add_argument")))
 _NAMES = "(zdim|skip_threshold|grad_clip)"
 _DEFINITION = re.compile(rf"""["'](--)?{_NAMES}["']|^\s*((?!self\.)\w+\.)?{_NAMES}(\s*:|\s+=\s)""")
 _BY_HAND = (
@@ -24,47 +21,40 @@ _BY_HAND = (
 
 
 class Parser(NamedTuple):
-    """A parser of the training arguments: its file, its expression, and the last statement that adds an argument."""
+    """A parser of the training arguments: its file, its code, and the last statement that adds an argument."""
 
-    path: str
+    source: Source
     expression: str
-    last: Statement
+    last: ast.stmt
 
 
-def rewrite(sources: Sources) -> dict[str, cst.Module]:
-    """The modules that define the training arguments, with the scales' flags.
-
-    Raises CannotPatch if no parser has the training arguments, or parsers in several folders have them.
-    """
+def rewrite(sources: Sources) -> list[Edit]:
+    """The edits that add the scales' flags where the training arguments are defined; raises CannotPatch as glue_folder does."""
     glue_folder(sources)
-    changed = {}
-    for parser in _parsers(sources):
-        module = insert_after(changed.get(parser.path, sources[parser.path]), parser.last, f"{FUNCTION}({parser.expression})")
-        before = path_to(module, parser.last)[1]
-        changed[parser.path] = add_import(module, glue_import(sources, parser.path, FUNCTION, GLUE), before)
-    return changed
+    edits = []
+    for source, expression, last in parsers(sources):
+        before = source.tree.body.index([last, *source.above(last)][-2])
+        edits.append(source.after(last, f"{FUNCTION}({expression})"))
+        edits.append(source.add_import(glue_import(sources, source.path, FUNCTION, GLUE), before))
+    return edits
 
 
 def glue_folder(sources: Sources) -> str:
-    """The folder of the file that defines the training arguments, with slashes; "" for the checkout itself.
-
-    Raises CannotPatch if no file defines them, or files in several folders do.
-    """
-    parsers = _parsers(sources)
-    if not parsers:
+    """The folder whose file defines the training arguments, or ""; raises CannotPatch if there is none, or several."""
+    found = parsers(sources)
+    if not found:
         raise CannotPatch(_no_parser(sources))
-    folders = {PurePosixPath(parser.path).parent for parser in parsers}
+    folders = {PurePosixPath(parser.source.path).parent for parser in found}
     if len(folders) > 1:
-        raise CannotPatch(*(_one_of_several(sources, parser) for parser in parsers))
+        what = "this parser has the training arguments, and so has one in another folder"
+        by_hand = f"keep one of them in the checkout, or put {GLUE}.py beside each and call {FUNCTION}(parser)"
+        raise CannotPatch(*(parser.source.problem(parser.last, what, by_hand) for parser in found))
     folder = str(folders.pop())
     return "" if folder == "." else folder
 
 
 def glue_import(sources: Sources, path: str, name: str, glue: str) -> str:
-    """The statement that imports `name` from the module `glue` into the file `path`, in the form of its own imports.
-
-    Raises CannotPatch where the checkout's imports do not show the form.
-    """
+    """The statement that imports `name` from the module `glue` into `path`; raises CannotPatch where its form is not clear."""
     folder = glue_folder(sources)
     try:
         return import_from(sources, path, folder, glue, name)
@@ -74,44 +64,37 @@ def glue_import(sources: Sources, path: str, name: str, glue: str) -> str:
         raise CannotPatch(Problem(path, 0, f"cannot see how to import {place} here: {error}", "", by_hand)) from error
 
 
-def _parsers(sources: Sources) -> list[Parser]:
-    return [parser for path, module in sources.items() if _LATENTS in module.code for parser in _in_module(path, module)]
+def parsers(sources: Sources) -> list[Parser]:
+    return [parser for source in sources.values() if _LATENTS in source.text for parser in _in_source(source)]
 
 
-def _in_module(path: str, module: cst.Module) -> list[Parser]:
+def _in_source(source: Source) -> list[Parser]:
     """One for each function, or module level, whose add_argument calls have the flags of a training."""
-    scopes: dict[cst.CSTNode, list[cst.Call]] = {}
-    for call in m.findall(module, _ADD_ARGUMENT):
-        scope = [node for node in path_to(module, call) if isinstance(node, cst.FunctionDef | cst.Module)][-1]
-        scopes.setdefault(scope, []).append(call)
+    scopes: dict[ast.AST, list[ast.Call]] = {}
+    for node in source.nodes:
+        if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "add_argument":
+            scopes.setdefault(source.scope(node), []).append(node)
     flags = {scope: set().union(*map(_flags, found)) for scope, found in scopes.items()}
-    return [_parser(path, module, found) for scope, found in scopes.items()
-            if _LATENTS in flags[scope] and flags[scope] & _LIMITS]  # fmt: skip
+    return [_parser(source, found) for scope, found in scopes.items() if _LATENTS in flags[scope] and flags[scope] & _LIMITS]
 
 
-def _flags(call: cst.Call) -> set[str]:
-    return {argument.value.evaluated_value for argument in call.args if m.matches(argument.value, m.SimpleString())}
+def _flags(call: ast.Call) -> set[str]:
+    return {argument.value for argument in call.args if isinstance(argument, ast.Constant)}
 
 
-def _parser(path: str, module: cst.Module, found: list[cst.Call]) -> Parser:
+def _parser(source: Source, found: list[ast.Call]) -> Parser:
     """Its place is below all the calls, in the block that adds the latents' flag."""
     latents = next(call for call in found if _LATENTS in _flags(call))
-    blocks = [node for node in path_to(module, latents) if isinstance(node, cst.Module | cst.IndentedBlock)]
-    last = [each for each in blocks[-1].body if any(path_to(each, call) for call in found)][-1]
-    return Parser(path, code_of(module, latents.func.value), last)
+    statement = source.statement(latents)
+    block = next(part for part in vars(source.parents[statement]).values() if isinstance(part, list) and statement in part)
+    around = {node for call in found for node in source.above(call)}
+    return Parser(source, source.code(latents.func.value), [each for each in block if each in around][-1])
 
 
 def _no_parser(sources: Sources) -> Problem:
     what = f"no argparse parser has {_LATENTS} and {' or '.join(sorted(_LIMITS))}"
-    for path, module in sources.items():
-        for number, line in enumerate(module.code.splitlines(), 1):
+    for path, source in sources.items():
+        for number, line in enumerate(source.lines, 1):
             if _DEFINITION.search(line.partition("#")[0]):
                 return Problem(path, number, f"a hyper-parameter, but {what}", line.strip(), _BY_HAND)
     return Problem(".", 0, what, "", _BY_HAND)
-
-
-def _one_of_several(sources: Sources, parser: Parser) -> Problem:
-    module = sources[parser.path]
-    what = "this parser has the training arguments, and so has one in another folder"
-    by_hand = f"keep one of them in the checkout, or put {GLUE}.py beside each and call {FUNCTION}({parser.expression})"
-    return Problem(parser.path, line_of(module, parser.last), what, code_of(module, parser.last), by_hand)

@@ -1,13 +1,14 @@
 """Puts the parameterized log sigmas, and the KL of stable_params, into the class that computes posterior and prior."""
 
-import libcst as cst
+import ast
+from collections.abc import Iterator
 
-from patches.formulas.recognise import Draw, Kl, near_miss, recognise
-from patches.problems import CannotPatch, Problem, Sources
+from patches.code.names import calls, dotted, functions, imports, visible
+from patches.code.source import Edit, Source, Sources
+from patches.problems import CannotPatch, NotVdvae, Problem
 from patches.rewrites.flags import glue_import
-from patches.rewrites.latent_class import ClassEdits, called_formula, edits_of_class
-from patches.syntax import edit
-from patches.syntax.names import Place, calls, functions, visible
+from patches.rewrites.gaussians import Kl, recognise, why_not
+from patches.rewrites.latent_class import LatentClass, called_formula
 
 _BY_HAND = (
     "give the class that computes posterior and prior a Scales object (stable_scales.py); replace each network output "
@@ -16,55 +17,65 @@ _BY_HAND = (
 )
 
 
-def rewrite(sources: Sources) -> dict[str, cst.Module]:
-    """The modules with a class whose KL now goes through Scales.
-
-    Raises CannotPatch where no KL is recognised or its arguments cannot be followed to the outputs of networks.
-    """
-    recognised = {(path, name): formula for path, module in sources.items()
-                  for name, function in functions(module).items() if (formula := recognise(function))}  # fmt: skip
-    changed, problems = {}, []
-    for path in sources:
-        try:
-            module = _rewritten(sources, path, recognised)
-        except CannotPatch as error:
-            problems += error.problems
-        else:
-            changed |= {path: module} if module is not None else {}
-    if problems or not changed:
-        raise CannotPatch(*problems or _nothing_found(sources, recognised))
-    return changed
+def rewrite(sources: Sources) -> list[Edit]:
+    """The edits of the classes whose KL now goes through Scales; raises CannotPatch where a KL cannot."""
+    found, problems = latent_classes(sources)
+    if not found and not problems:
+        raise NotVdvae(*_obstacles(sources))
+    problems += [problem for each in found for source in sources.values() for problem in _reads_elsewhere(source, each)]
+    edits = [edit for each in found for edit in each.edits]
+    try:
+        edits += [each.source.add_import(glue_import(sources, each.source.path, "Scales", "stable_scales")) for each in found]
+    except CannotPatch as error:
+        problems += error.problems
+    if problems:
+        raise CannotPatch(*problems)
+    return edits
 
 
-def _rewritten(sources: Sources, path: str, recognised: dict[Place, Kl | Draw]) -> cst.Module | None:
-    """The module with all its latent classes rewritten; None if it calls no KL."""
-    module = sources[path]
-    formulas = {name: recognised[place] for name, place in visible(sources, path).items() if place in recognised}
-    if not formulas:
-        return None
-    edits = ClassEdits()
-    for statement in module.body:
-        if isinstance(statement, cst.ClassDef):
-            edits_of_class(path, module, statement, formulas, edits)
-    for call in calls(module):
-        if isinstance(called_formula(call, formulas), Kl) and call not in edits.replaced:
-            raise CannotPatch(_problem(path, module, call, "this KL is not in a class with a posterior and a prior"))
-    if not edits.replaced:
-        return None
-    return edit.add_import(edits.apply(module), glue_import(sources, path, "Scales", "stable_scales"))
+def latent_classes(sources: Sources) -> tuple[list[LatentClass], list[Problem]]:
+    """The classes whose KL can be changed, and a problem for each other place that calls a KL."""
+    recognised = {(path, name): formula for path, source in sources.items()
+                  for name, function in functions(source).items() if (formula := recognise(function))}  # fmt: skip
+    found, problems = [], []
+    for path, source in sources.items():
+        formulas = {name: recognised[place] for name, place in visible(sources, path).items() if place in recognised}
+        called = {call for call in calls(source.tree) if isinstance(called_formula(call, formulas), Kl)} if formulas else set()
+        for statement in source.tree.body if formulas else ():
+            if isinstance(statement, ast.ClassDef):
+                try:
+                    each = LatentClass(source, statement, formulas)
+                    found += [each] if each.kls else []
+                except CannotPatch as error:
+                    problems += error.problems
+                called -= set(ast.walk(statement))
+        problems += [source.problem(call, "this KL is not in a class with a posterior and a prior", _BY_HAND) for call in called]
+    return found, problems
 
 
-def _nothing_found(sources: Sources, recognised: dict[Place, Kl | Draw]) -> list[Problem]:
-    """What to say where nothing was rewritten: KLs that nobody calls, functions that are nearly a KL, or the whole tree."""
-    found = [(*place, "this KL is not called by a class of the checkout")
-             for place, formula in recognised.items() if isinstance(formula, Kl)]  # fmt: skip
-    if not found:
-        found = [(path, name, reason) for path, module in sources.items()
-                 for name, function in functions(module).items() if (reason := near_miss(function))]  # fmt: skip
-    if not found:
-        return [Problem(".", 0, "no function here computes the KL of two normals", "", _BY_HAND)]
-    return [_problem(path, sources[path], functions(sources[path])[name], what) for path, name, what in found]
+def _reads_elsewhere(source: Source, found: LatentClass) -> Iterator[Problem]:
+    """A problem for each call of the class's networks from outside, which gets an output without the parameterization."""
+    names = tuple({f".{piece.root.removeprefix('self.')}" for piece in found.sides})
+    for call in calls(source.tree):
+        called = ast.unparse(call.func).removesuffix(".forward")
+        owner = next((node for node in source.above(call) if isinstance(node, ast.ClassDef)), None)
+        is_its_own = owner and any(isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and dotted(node) == called
+                                   for node in ast.walk(owner))  # fmt: skip
+        if called.endswith(names) and owner is not found.owner and not is_its_own:
+            what = f"this output has a log scale of {found.owner.name}, but outside that class its parameterization is not added"
+            yield source.problem(call, what, _BY_HAND)
 
 
-def _problem(path: str, module: cst.Module, node: cst.CSTNode, what: str) -> Problem:
-    return Problem(path, edit.line_of(module, node), what, edit.code_of(module, node), _BY_HAND)
+def _obstacles(sources: Sources) -> list[Problem]:
+    """KLs that no class calls, functions that are nearly a KL, and KLs of a library; else, that there is none."""
+    libraries = {name.split(".")[0] for source in sources.values() for name, _ in imports(source)}
+    foreign = libraries & {"jax", "tensorflow"} if "torch" not in libraries else ()
+    found = []
+    for source in sources.values() if not foreign else ():
+        for name, function in functions(source).items():
+            if reason := "is a KL that no class calls" if isinstance(recognise(function), Kl) else why_not(function):
+                found.append(source.problem(function, f"{name} {reason}", _BY_HAND))
+        what = "this KL is that of a library, not a function of means and log sigmas"
+        found += [source.problem(call, what, _BY_HAND) for call in calls(source.tree) if dotted(call.func).endswith("kl_divergence")]
+    what = f"this is code for {min(foreign)}, and not for PyTorch" if foreign else "no function here computes the KL of two normals"
+    return found or [Problem(".", 0, what, "", _BY_HAND)]

@@ -6,13 +6,14 @@ import math
 import shutil
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 
-from stable_params import Constant, Exp, parse_parameterization
+from stable_params import Constant, parse_parameterization
 
 ROOT = Path(__file__).resolve().parents[2]
 GLUE = ROOT / "patches" / "glue"
@@ -74,7 +75,7 @@ def test_a_set_of_hyperparameters_is_checked_like_a_flag(parser):
 def test_vanilla_gives_back_the_very_tensor(holder, values):
     model = scales.Scales(holder(**values))
     assert model.vanilla
-    for method in ("posterior_log_sigma", "prior_log_sigma", "posterior_log_variance", "prior_log_variance"):
+    for method in ("posterior_log_sigma", "prior_log_sigma"):
         assert getattr(model, method)(RAW) is RAW
 
 
@@ -98,8 +99,6 @@ def test_log_sigmas_are_those_of_stable_params(holder, values, posterior, prior)
     assert model.vanilla is (posterior.flag == "vanilla")
     assert torch.equal(model.posterior_log_sigma(RAW), posterior(RAW).log_sigma)
     assert torch.equal(model.prior_log_sigma(RAW), prior(RAW).log_sigma)
-    assert torch.equal(model.posterior_log_variance(RAW), 2 * posterior(RAW / 2).log_sigma)
-    assert torch.equal(model.prior_log_variance(RAW), 2 * prior(RAW / 2).log_sigma)
 
 
 def test_constant_prior_and_a_prior_of_its_own_exclude_each_other():
@@ -132,11 +131,29 @@ def test_kl_holds_where_the_original_breaks():
     assert math.isnan((far.exp() ** 2 / far.exp() ** 2).item())
 
 
-def test_kl_of_log_variances():
-    model = scales.Scales({"sigma_param": "exp"})
-    loc, log_sigma, prior_loc, prior_log_sigma = torch.linspace(-2, 2, 40).reshape(4, 10)
-    expected = Exp().normal(loc, log_sigma).kl(Exp().normal(prior_loc, prior_log_sigma))
-    assert torch.equal(model.kl_of_log_variances(loc, 2 * log_sigma, prior_loc, 2 * prior_log_sigma), expected)
+@pytest.mark.parametrize("trained, loaded, told", [
+    ({}, {}, None), ({"sigma_param": "explin"}, {"sigma_param": "explin"}, None), ({"prior_const1": True}, {"prior_const1": True}, None),
+    ({"sigma_param": "explin"}, {}, "trained with posterior explin, prior explin, and this model has posterior vanilla, prior vanilla"),
+    ({}, {"prior_const1": True}, "trained with posterior vanilla, prior vanilla, and this model has posterior vanilla, prior constant1"),
+])  # fmt: skip
+def test_a_checkpoint_warns_a_model_with_other_scales(trained, loaded, told, tmp_path):
+    torch.save(torch.nn.Sequential(scales.Scales(trained)).state_dict(), tmp_path / "weights")
+    model = torch.nn.Sequential(scales.Scales(loaded))
+    with warnings.catch_warnings(record=True) as caught:
+        model.load_state_dict(torch.load(tmp_path / "weights", weights_only=True))
+    assert [str(each.message) for each in caught] == ([f"these weights were {told}"] if told else [])
+
+
+def test_a_checkpoint_whose_names_were_averaged_or_overwritten_loads_with_a_warning():
+    model = torch.nn.Sequential(scales.Scales({"sigma_param": "explin"}))
+    names = model.state_dict()["0.names"]
+    model.load_state_dict({"0.names": 0.999 * names + 0.001 * names})
+    with pytest.warns(UserWarning, match="trained with"):
+        model.load_state_dict({"0.names": -names})
+
+
+def test_the_weights_of_a_vanilla_model_have_the_names_that_they_had():
+    assert not scales.Scales({}).state_dict()
 
 
 def test_copy_of_stable_params_in_a_package_is_found(tmp_path):

@@ -1,10 +1,10 @@
 """The training loop counts its updates and logs the totals; other loops are refused with what to do by hand."""
 
-import libcst as cst
 import pytest
 
-from patches.rewrites import counts
 from patches.problems import CannotPatch
+from patches.rewrites import counts
+from tests.patches import edits
 
 HPS = "def add(p):\n    p.add_argument('--zdim')\n    p.add_argument('--grad_clip')\n    p.add_argument('--save_dir')\n"
 STEP = """\
@@ -54,14 +54,15 @@ TOP, IMPORT = "import os\n", "from update_log import UpdateLog\n"
 
 
 def parse(**files):
-    return {f"{name}.py": cst.parse_module(code) for name, code in ({"hps": HPS} | files).items()}
+    return edits.parse({f"{name}.py": code for name, code in ({"hps": HPS} | files).items()})
 
 
 def rewritten(before, path="train.py", **files):
     """The module's new code; no other module may change."""
-    changed = counts.rewrite(parse(**{path.removesuffix(".py"): before}, **files))
+    sources = parse(**{path.removesuffix(".py"): before}, **files)
+    changed = edits.edited(sources, counts.rewrite(sources))
     assert list(changed) == [path]
-    return changed[path].code
+    return changed[path]
 
 
 @pytest.mark.parametrize("ends", ["\n", "\r\n"])
@@ -162,10 +163,9 @@ def test_a_log_call_keeps_its_layout(layout):
 
 
 def test_imports_have_the_form_of_the_checkout():
-    sources = {f"pkg/{path}": module for path, module in
-               parse(train="from .engine import update\n" + LOOP, engine=STEP).items()}
+    sources = edits.parse({"pkg/hps.py": HPS, "pkg/train.py": "from .engine import update\n" + LOOP, "pkg/engine.py": STEP})
     after = "from .engine import update\nfrom .update_log import UpdateLog\n" + COUNTING
-    assert counts.rewrite(sources)["pkg/train.py"].code == after
+    assert edits.edited(sources, counts.rewrite(sources))["pkg/train.py"] == after
 
 
 LEFT = [
@@ -176,7 +176,7 @@ LEFT = [
 
 @pytest.mark.parametrize("files", LEFT)
 def test_left_alone(files):
-    assert counts.rewrite(parse(**files)) == {}
+    assert counts.rewrite(parse(**files)) == []
 
 
 def test_other_callers_of_the_step_are_left_alone():

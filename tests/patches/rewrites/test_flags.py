@@ -1,10 +1,10 @@
 """The scales' flags in the code that defines the training arguments, imported the way the checkout imports."""
 
-import libcst as cst
 import pytest
 
-from patches.rewrites import flags
 from patches.problems import CannotPatch
+from patches.rewrites import flags
+from tests.patches import edits
 
 FUNCTION = """\
 import argparse
@@ -26,14 +26,18 @@ USER = "from hps import add_arguments\n"
 
 def parse(**files):
     """Sources from file names without their ending."""
-    return {f"{name}.py": cst.parse_module(code) for name, code in files.items()}
+    return edits.parse({f"{name}.py": code for name, code in files.items()})
+
+
+def rewritten(sources):
+    return edits.edited(sources, flags.rewrite(sources))
 
 
 def added(sources, path="hps.py"):
     """What the rewrite adds to the one module that it changes, as (line number, line)."""
-    changed = flags.rewrite(sources)
+    changed = rewritten(sources)
     assert list(changed) == [path]
-    before, after = sources[path].code.splitlines(), changed[path].code.splitlines()
+    before, after = sources[path].text.splitlines(), changed[path].splitlines()
     new = [(number, line) for number, line in enumerate(after, 1) if "scale" in line and line not in before]
     assert [line for line in after if "add_scale" not in line] == before
     return new
@@ -48,7 +52,7 @@ def test_upstream_layout():
 
 def test_line_ends_and_characters_survive():
     code = ("# naïve\r\n" + FUNCTION.replace("\n", "\r\n")).encode()
-    changed = flags.rewrite({"hps.py": cst.parse_module(code)})["hps.py"].bytes
+    changed = rewritten(edits.parse({"hps.py": code}))["hps.py"].encode()
     assert changed.count(b"\n") == changed.count(b"\r\n") == code.count(b"\r\n") + 2
     assert changed.startswith("# naïve\r\n".encode())
     assert b"\r\n    add_scale_arguments(parser)\r\n    return" in changed
@@ -94,14 +98,14 @@ def test_import_stays_above_a_module_level_parser():
 
 def test_two_parsers_in_one_folder_both_get_the_flags():
     sources = parse(hps=FUNCTION, hps_large=FUNCTION.replace("parser", "p"))
-    changed = flags.rewrite(sources)
-    assert "    add_scale_arguments(p)\n" in changed["hps_large.py"].code
-    assert "    add_scale_arguments(parser)\n" in changed["hps.py"].code
+    changed = rewritten(sources)
+    assert "    add_scale_arguments(p)\n" in changed["hps_large.py"]
+    assert "    add_scale_arguments(parser)\n" in changed["hps.py"]
 
 
 def test_two_parsers_in_one_file_share_the_import():
     second = FUNCTION[FUNCTION.index("def"):].replace("parser", "p").replace("add_arguments", "add_more")
-    code = flags.rewrite(parse(hps=f"{FUNCTION}\n\n{second}"))["hps.py"].code
+    code = rewritten(parse(hps=f"{FUNCTION}\n\n{second}"))["hps.py"]
     assert code.count("import add_scale_arguments") == 1
     assert "    add_scale_arguments(p)\n" in code and "    add_scale_arguments(parser)\n" in code
 

@@ -3,8 +3,7 @@
 import subprocess
 
 import pytest
-from patches.problems import Change
-from patches.tree.diff import unified_diff
+from patches.tree.changes import Change, unified_diff
 
 LINES = b"".join(b"line %d\n" % number for number in range(30))
 CASES = {

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from patches.problems import CheckoutError
-from patches.tree.new_files import glue_changes, vendor_changes
+from patches.tree.changes import glue_changes, vendor_changes
 
 ROOT = Path(__file__).resolve().parents[3]
 

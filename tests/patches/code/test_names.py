@@ -1,16 +1,16 @@
 """Names are followed through every form of import to the function that they mean."""
 
-import libcst as cst
 import pytest
 
-from patches.syntax.names import find_module, visible
+from patches.code.names import find_module, visible
+from tests.patches.edits import parse
 
 KL = "def kl(a): return a\n\nclass Tools:\n    @staticmethod\n    def draw(a): return a\n"
 
 
 def sources(**texts):
     paths = {name: name.replace("__", "/").replace("/init", "/__init__") for name in texts}
-    return {paths[name] + ".py": cst.parse_module(text) for name, text in texts.items()}
+    return parse({paths[name] + ".py": text for name, text in texts.items()})
 
 
 @pytest.mark.parametrize(
@@ -24,6 +24,7 @@ def sources(**texts):
         ("from pkg.inner import kl", "kl", ("pkg/inner.py", "kl")),
         ("from pkg import inner", "inner.kl", ("pkg/inner.py", "kl")),
         ("def kl(a): return 1", "kl", ("block.py", "kl")),
+        ("try:\n    from pkg.helpers import kl\nexcept ImportError:\n    from helpers import kl", "kl", ("helpers.py", "kl")),
     ],
 )
 def test_meaning_of_a_name(statement, name, place):

@@ -1,12 +1,14 @@
 """KLs and draws are recognised by what they compute, with the roles of their parameters."""
 
+import ast
 import math
 
-import libcst as cst
 import numpy as np
 import pytest
 import torch
-from patches.formulas.recognise import Draw, Kl, recognise
+
+from patches.code.source import Source
+from patches.rewrites.gaussians import Draw, Kl, recognise
 
 # code, parameters in the order loc, log_scale, prior_loc, prior_log_scale, and whether scales are log variances
 KLS = {
@@ -147,8 +149,8 @@ class Layer:
 """
 
 
-def parsed(code: str) -> cst.FunctionDef:
-    return cst.parse_module(code.strip() + "\n").body[0]
+def parsed(code: str) -> ast.FunctionDef:
+    return ast.parse(code.strip() + "\n").body[0]
 
 
 def on_tensors(code: str, given: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -156,19 +158,19 @@ def on_tensors(code: str, given: dict[str, torch.Tensor]) -> torch.Tensor:
     lines = [line for line in code.strip().splitlines() if not line.startswith("@")]
     names = {"torch": torch, "math": math, "np": np}
     exec("\n".join(lines).replace("(self, ", "("), names)
-    function = names[parsed(code).name.value]
+    function = names[parsed(code).name]
     return function(*given.values()) if "/," in code else function(**given)
 
 
 @pytest.mark.parametrize("code, order, variance", KLS.values(), ids=KLS)
 def test_a_kl_is_recognised_with_its_roles(code, order, variance):
     roles = dict(zip(order.split(), ("loc", "log_scale", "prior_loc", "prior_log_scale")))
-    assert recognise(parsed(code)) == Kl(roles, variance)
+    assert recognise(parsed(code)) == Kl(roles, "log variance" if variance else "log sigma")
 
 
 @pytest.mark.parametrize("code, order, variance", DRAWS.values(), ids=DRAWS)
 def test_a_draw_is_recognised_with_its_roles(code, order, variance):
-    assert recognise(parsed(code)) == Draw(dict(zip(order.split(), ("loc", "log_scale"))), variance)
+    assert recognise(parsed(code)) == Draw(dict(zip(order.split(), ("loc", "log_scale"))), "log variance" if variance else "log sigma")
 
 
 @pytest.mark.parametrize("code, order, variance", KLS.values(), ids=KLS)
@@ -196,8 +198,8 @@ def test_the_recognised_draws_are_draws_in_torch(code, order, variance):
 
 
 def test_functions_in_classes_and_with_comments_are_read(recwarn):
-    method = cst.parse_module(IN_A_CLASS).body[0].body.body[0]
-    assert recognise(method) == Draw({"mean": "loc", "log_std": "log_scale"}, False)
+    method = Source("layer.py", IN_A_CLASS.encode()).tree.body[0].body[0]
+    assert recognise(method) == Draw({"mean": "loc", "log_std": "log_scale"}, "log sigma")
     assert not recwarn.list  # about the escape in its docstring
 
 
@@ -209,20 +211,14 @@ def test_code_is_never_run(tmp_path):
     assert not mark.exists()
 
 
-@pytest.mark.parametrize(
-    "signature, order",
-    [
-        ("mean, prior_mean, log_std, prior_log_std", "mean log_std prior_mean prior_log_std"),
-        ("prior_mean, mean, log_std, prior_log_std", "mean log_std prior_mean prior_log_std"),
-        ("mu2, mu1, ls1, ls2", "mu1 ls1 mu2 ls2"),
-        ("mu_p, mu_q, ls_q, ls_p", "mu_q ls_q mu_p ls_p"),
-        ("m, pm, l, pl", "m l pm pl"),
-        ("pm, m, l, pl", "m l pm pl"),
-        ("x, y, z, w", "x z y w"),
-    ],
-)
-def test_names_and_then_order_decide_which_location_belongs_to_the_prior(signature, order):
-    m1, s1, m2, s2 = order.split()
-    body = f"{s2} - {s1} - 0.5 + 0.5 * ((2 * {s1}).exp() + ({m1} - {m2}) ** 2) * (-2 * {s2}).exp()"
-    found = recognise(parsed(f"def kl({signature}): return {body}"))
-    assert found.roles == {m1: "loc", s1: "log_scale", m2: "prior_loc", s2: "prior_log_scale"}
+def test_the_first_location_belongs_to_the_first_scale():
+    body = "d - c - 0.5 + 0.5 * ((2 * c).exp() + (a - b) ** 2) * (-2 * d).exp()"
+    found = recognise(parsed(f"def kl(b, d, a, c): return {body}"))
+    assert found.roles == {"b": "prior_loc", "d": "prior_log_scale", "a": "loc", "c": "log_scale"}
+
+
+@pytest.mark.parametrize("scale", ["sigma", "variance"])
+def test_a_kl_of_the_scale_itself_is_recognised_as_one(scale):
+    power = {"sigma": "2", "variance": "1"}[scale]
+    body = f"torch.log(s2 / s1) * {power} / 2 + (s1 ** {power} + (m1 - m2) ** 2) / s2 ** {power} / 2 - 0.5"
+    assert recognise(parsed(f"def kl(m1, m2, s1, s2): return {body}")).scale == scale

@@ -1,1 +1,0 @@
-"""Recognises a KL and a draw by what they compute."""

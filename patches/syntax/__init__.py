@@ -1,1 +1,0 @@
-"""Reads the syntax trees of a checkout, and changes them without touching another byte."""
