@@ -242,7 +242,7 @@ def _pick_device(wanted: str | None, world: World, spare: int) -> torch.device:
 
     Raises LaunchError where cuda is wanted and a rank would have no GPU of its own.
     """
-    few = f"a node has {-spare} more ranks than GPUs that PyTorch sees"
+    few = f"a node's ranks exceed the GPUs that PyTorch sees there by {-spare}"
     if wanted == "cuda" and spare < 0:
         raise LaunchError(f"--device cuda: {few}; start at most one rank a GPU, or use --device cpu")
     if wanted == "cpu" or spare < 0:

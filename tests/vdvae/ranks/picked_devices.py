@@ -12,6 +12,7 @@ for wanted in sys.argv[1:]:
     try:
         with join_world(None if wanted == "none" else wanted) as world:
             line = f"rank {world.rank} on {world.device}"
+            world.barrier()  # rank 0 must not leave, and take the store with it, while rank 1 still arrives
     except LaunchError as error:
         line = error
     os.write(1, f"{wanted}: {line}\n".encode())  # print would write the line's end apart, and the ranks share a screen

@@ -96,7 +96,7 @@ def test_nan_on_one_rank_skips_the_update_on_all(two_ranks):
 def test_two_ranks_with_one_gpu_all_run_on_the_cpu_or_refuse_together(request, launcher, wanted):
     done = request.getfixturevalue(launcher)(2, DEVICES, *wanted)
     assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
-    refused = ("cuda: --device cuda: a node has 1 more ranks than GPUs that PyTorch sees; start at most one rank a GPU, "
+    refused = ("cuda: --device cuda: a node's ranks exceed the GPUs that PyTorch sees there by 1; start at most one rank a GPU, "
                "or use --device cpu")
     expected = {"none": ["none: rank 0 on cpu", "none: rank 1 on cpu"], "cuda": [refused, refused]}
     assert sorted(filter(None, done.stdout.splitlines())) == sorted(line for name in wanted for line in expected[name])
