@@ -20,7 +20,8 @@ from torch.nn.parallel import DistributedDataParallel
 # Set in every process that an MPI launcher starts: MPICH and Intel MPI, PMIx (Open MPI, srun), MVAPICH, Cray.
 MPI_RANK_VARIABLES = ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK", "PALS_RANKID")
 MPI_SIZE_VARIABLES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
-
+# torchrun, PyTorchJob, SageMaker and hand-made scripts set these, PyTorch's env:// convention.
+ENV_VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 Prepared = TypeVar("Prepared")
 
@@ -117,8 +118,12 @@ def _send_bf16(_: None, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]
 
 def launched_rank() -> int:
     """This process's rank by the launcher's variables, 0 without a launcher; known before the ranks have met."""
-    names = ("RANK", *MPI_RANK_VARIABLES)
+    names = ("RANK", *MPI_RANK_VARIABLES) if not _missing_variables() else MPI_RANK_VARIABLES
     return next((int(os.environ[name]) for name in names if name in os.environ), 0)
+
+
+def _missing_variables() -> list[str]:
+    return [name for name in ENV_VARIABLES if name not in os.environ]
 
 
 @contextlib.contextmanager
@@ -130,15 +135,17 @@ def join_world(device: str | None = None, port: int = 0) -> Iterator[World]:
     traceback.
     """
     if "TORCHELASTIC_RUN_ID" in os.environ:
-        context = _torchrun_world(device)
+        context = _env_world(device)
     elif any(name in os.environ for name in MPI_RANK_VARIABLES):
         context = _mpi_world(device, port)
+    elif "RANK" in os.environ or "WORLD_SIZE" in os.environ:
+        context = _env_world(device)
     else:
         _check_alone()
         context = contextlib.nullcontext(World(device=_pick_device(device, World(), _spare_gpus(1))))
     with context as world:
         if "OMP_NUM_THREADS" not in os.environ:
-            torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // world.local_size))
+            torch.set_num_threads(max(1, _cores() // world.local_size))
         with _errors_on_screen(world):
             yield world
 
@@ -157,19 +164,40 @@ def _errors_on_screen(world: World) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _torchrun_world(device: str | None) -> Iterator[World]:
-    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
-    rank, size, local_rank, local_size = (int(os.environ[name]) for name in names)
-    world = World(rank, size, local_rank, local_size)
+def _env_world(device: str | None) -> Iterator[World]:
+    if missing := _missing_variables():
+        raise LaunchError(f"{' and '.join(missing)} must be set where RANK or WORLD_SIZE is: {', '.join(ENV_VARIABLES)} make the ranks "
+                          "meet; unset RANK and WORLD_SIZE for a run on one rank")
+    rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     store, *_ = next(dist.rendezvous("env://"))
-    store.set(f"spare_gpus/{rank}", str(_spare_gpus(local_size)))
-    spare = min(int(store.get(f"spare_gpus/{other}")) for other in range(size))
+    hosts = _from_all(store, "host", rank, size, socket.gethostname())
+    local_rank = int(os.environ.get("LOCAL_RANK", hosts[:rank].count(hosts[rank])))
+    local_size = int(os.environ.get("LOCAL_WORLD_SIZE", hosts.count(hosts[rank])))
+    world = World(rank, size, local_rank, local_size)
+    spare = min(map(int, _from_all(store, "spare_gpus", rank, size, str(_spare_gpus(local_size)))))
     world = replace(world, device=_pick_device(device, world, spare))
     dist.init_process_group(_backend(world.device), store=store, rank=rank, world_size=size)
     try:
         yield world
-    finally:
+    except (LaunchError, StartError, RunEnded):
         _part()
+        raise
+    except BaseException:  # to leave the group would wait for ranks that wait for this one
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(1)
+    _part()
+
+
+def _from_all(store: dist.Store, name: str, rank: int, size: int, value: str) -> list[str]:
+    """Every rank's `value`, in rank order, on all ranks."""
+    store.set(f"{name}/{rank}", value)
+    return [store.get(f"{name}/{other}").decode() for other in range(size)]
+
+
+def _cores() -> int:
+    """CPU cores that this process may use; macOS and Windows do not tell, and count all."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from vdvae.model.vae import VAE, Elbo
 from vdvae.ranks.distributed import World
+from vdvae.ranks.randomness import own_noise
 from vdvae.records.step_report import LOSS_TERMS
 from vdvae.settings.hparams import Hparams
 from vdvae.step.acceleration import tf32_in_training
@@ -26,6 +27,7 @@ class TrainStep:
         self.model, self.average, self.optimizer = model, average, optimizer
         self.hparams, self.world, self.penalty = hparams, world, penalty
         self.parameters = list(model.parameters())
+        self.buckets_are_final = world.size == 1
 
     def __call__(self, input: Tensor, target: Tensor, lr: float | Tensor, stop: bool | Tensor = False) -> StepResult:
         """Score and learn from `input` `[B, 3, H, W]` and `target` `[B, H, W, 3]` at learning rate `lr`.
@@ -36,6 +38,8 @@ class TrainStep:
         The update is skipped, on all ranks, when any rank's distortion or rate is not finite, or when the gradient norm
         is not finite or not below skip_threshold (-1: no such limit).
         """
+        if not self.buckets_are_final:
+            self._finish_buckets(input, target)
         self.optimizer.zero_grad(set_to_none=True)
         elbos = self._add_gradients(input, target)
         spectral_norms = self.penalty.add_gradient(self.hparams.spectral_reg) if self.penalty else None
@@ -46,6 +50,17 @@ class TrainStep:
         step_unless(self.optimizer, skip, lr)
         update_average(self.average, self.model, self.hparams.ema_rate, skip)
         return StepResult(losses, grad_norm, grad_norms, skip, gathered[:, -1].any(), elbos, spectral_norms)
+
+    def _finish_buckets(self, input: Tensor, target: Tensor) -> None:
+        """A backward pass whose gradients are dropped.
+
+        DistributedDataParallel sorts its buckets anew after the first backward pass of a process. With three ranks and more
+        the place of a gradient in its bucket decides the order in which it is summed, and so how the sum rounds. After this
+        pass the first update of a resumed run sums as that of a run which was not interrupted.
+        """
+        with own_noise(0, self.world):
+            self._add_gradients(input, target)
+        self.buckets_are_final = True
 
     def _add_gradients(self, input: Tensor, target: Tensor) -> tuple[Elbo, ...]:
         """Add the gradient of the batch's mean loss, one part after another; ranks share gradients in the last part alone."""

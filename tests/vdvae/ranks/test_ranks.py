@@ -1,11 +1,17 @@
 """Several ranks compute what one does, and agree on what to skip."""
 
+import os
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
 from tests.vdvae.ranks.three_updates import SCENARIOS
+from vdvae.ranks.distributed import ENV_VARIABLES
+from vdvae.train import main
 
 PROGRAM = Path(__file__).parent / "three_updates.py"
 DEVICES = Path(__file__).parent / "picked_devices.py"
@@ -106,3 +112,34 @@ def test_two_ranks_with_one_gpu_all_run_on_the_cpu_or_refuse_together(request, l
 def test_one_rank_takes_the_gpu(run_python):
     assert run_python(DEVICES, "none", "cuda", "cpu").stdout.splitlines() == [
         "none: rank 0 on cuda:0", "cuda: rank 0 on cuda:0", "cpu: rank 0 on cpu"]
+
+
+WHO = """
+import torch
+from vdvae.ranks.distributed import join_world
+with join_world("cpu") as world:
+    print(world.rank, world.size, world.local_rank, world.local_size, world.sum(torch.ones(1)).item())
+"""
+
+
+def test_ranks_of_the_environment_variables_meet_without_torchrun(tmp_path, monkeypatch):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).resolve().parents[3]))
+    base = os.environ | {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    ranks = [subprocess.Popen([sys.executable, "-c", WHO], env=base | {"RANK": str(rank)}, stdout=subprocess.PIPE, text=True)
+             for rank in (0, 1)]
+    assert [rank.communicate()[0].split() for rank in ranks] == [["0", "2", "0", "2", "2.0"], ["1", "2", "1", "2", "2.0"]]
+
+
+@pytest.mark.parametrize("given, missing", [({"RANK": "1"}, "WORLD_SIZE and MASTER_ADDR and MASTER_PORT must be set"),
+                                            ({"WORLD_SIZE": "2", "MASTER_ADDR": "a", "MASTER_PORT": "1"}, "RANK must be set")])
+def test_half_of_the_environment_variables_is_an_error(monkeypatch, capsys, given, missing):
+    for name in ENV_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys, "argv", ["train.py", "--hps", "photos32"])
+    assert main() == 2
+    assert missing in capsys.readouterr().err
