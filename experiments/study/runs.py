@@ -98,12 +98,11 @@ def study(plan: Plan, seeds: list[int], spectral_reg: float | None = None) -> li
 
 
 def set_of(dataset: str) -> str:
-    """The set in hps/ made for a data set; raises StudyError where there is none."""
-    sets = {read_set(name).get("dataset", "cifar10"): name for name in available_sets()}
-    if dataset not in sets:
-        raise StudyError(f"--dataset {dataset}: no set in hps/ is made for it: give --hps too; "
-                         f"there are sets for {', '.join(sorted(sets))}")
-    return sets[dataset]
+    """The one set in hps/ made for a data set; raises StudyError where there is none, or several."""
+    made = [name for name in available_sets() if read_set(name).get("dataset", "cifar10") == dataset]
+    if len(made) != 1:
+        raise StudyError(f"--dataset {dataset}: sets in hps/ made for it: {', '.join(made) or 'none'}: give --hps too")
+    return made[0]
 
 
 def hparams_of(run: Run) -> Hparams:
