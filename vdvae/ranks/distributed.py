@@ -250,14 +250,16 @@ def _check_size(mpi_size: int) -> None:
 
 
 def _meet(comm, node_size: int, port: int) -> dist.TCPStore:
-    """The key-value store through which the ranks find each other; rank 0 serves it."""
+    """The key-value store through which the ranks find each other; rank 0 serves it. LaunchError on all for a port in use."""
+    store = None
     if comm.rank == 0:
         host = "127.0.0.1" if node_size == comm.size else socket.getfqdn()
-        store = dist.TCPStore(host, port, is_master=True, wait_for_workers=False)
-        comm.bcast((host, store.port))
-        return store
-    host, port = comm.bcast(None)
-    return dist.TCPStore(host, port, is_master=False)
+        with contextlib.suppress(RuntimeError):
+            store = dist.TCPStore(host, port, is_master=True, wait_for_workers=False)
+    address = comm.bcast((host, store.port) if store else None)
+    if address is None:
+        raise LaunchError(f"--port {port} is in use or not allowed: give another one, or leave --port out for a free one")
+    return store or dist.TCPStore(*address, is_master=False)
 
 
 def _spare_gpus(local_size: int) -> int:

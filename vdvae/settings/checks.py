@@ -1,7 +1,9 @@
 """What values the settings may have, alone and together; table.py says what each setting is."""
 
 import difflib
+import math
 from collections.abc import Iterable
+from pathlib import Path
 
 from stable_params import parse_parameterization
 from vdvae.data.spec import DATASETS
@@ -21,10 +23,16 @@ class HparamsError(ValueError):
     """A flag, a set or a combination of values that cannot be used; the message names it and what is allowed."""
 
 
-def check_minimum(name: str, value: object, minimum: float | None) -> None:
-    """Raise HparamsError for a NaN and for a value below `minimum`."""
-    if isinstance(value, float) and value != value:
-        raise HparamsError(f"{name} is NaN")
+MAXIMA = {"seed": 2**62, "port": 65535}
+UNLIMITED = ("grad_clip", "skip_threshold")  # inf is no limit
+
+
+def check_number(name: str, value: object, minimum: float | None) -> None:
+    """Raise HparamsError for a NaN, an infinity, and a value below `minimum` or above its maximum."""
+    if isinstance(value, float) and (math.isnan(value) or math.isinf(value) and name not in UNLIMITED):
+        raise HparamsError(f"{name} is {value}, it must be a finite number")
+    if name in MAXIMA and value > MAXIMA[name]:
+        raise HparamsError(f"{name} is {value}, it must be at most {MAXIMA[name]}")
     if minimum is not None and value is not None and value < minimum:
         raise HparamsError(f"{name} is {value}, it must be at least {minimum}")
 
@@ -66,7 +74,8 @@ def _check_ranges(hparams: Settings) -> None:
 
 
 def _check_starts(hparams: Settings) -> None:
-    if not hparams.desc.strip("./"):
+    desc = Path(hparams.desc)
+    if not desc.name or desc.is_absolute() or ".." in desc.parts:
         raise HparamsError(f"desc is {hparams.desc!r}, it must name the run's folder inside save_dir")
     if hparams.change and not hparams.resume:
         raise HparamsError(f"--change {hparams.change} is for a saved run: add --resume, or give each setting as a flag")

@@ -1,6 +1,7 @@
 """Hyper-parameters: the table of settings with its checks, the sets in hps/, the command line that overrides them."""
 
 import argparse
+import os
 import tomllib
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from stable_params import Constant, Parameterization, parse_parameterization
 from vdvae.data.spec import DATASETS, DatasetSpec
 from vdvae.settings.architecture_checks import check_architecture
 from vdvae.settings.block_strings import Widths, parse_encoder_blocks
-from vdvae.settings.checks import HparamsError, check_minimum, check_settings, nearest
+from vdvae.settings.checks import HparamsError, check_number, check_settings, nearest
 from vdvae.settings.table import CHANGEABLE, GROUPS, Settings
 
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -25,7 +26,9 @@ class Hparams(Settings):
 
     def __post_init__(self):
         for item in fields(self):
-            check_minimum(item.name, getattr(self, item.name), item.metadata["minimum"])
+            check_number(item.name, getattr(self, item.name), item.metadata["minimum"])
+            if item.name.endswith(("_dir", "_root", "_path")) and getattr(self, item.name):
+                object.__setattr__(self, item.name, os.path.expanduser(getattr(self, item.name)))
         check_settings(self)
         for name in ("enc_blocks", "dec_blocks"):
             if getattr(self, name) is None:
@@ -114,7 +117,9 @@ def read_set(name: str) -> dict:
         hint = nearest(name, available_sets())
         raise HparamsError(f"--hps {name!r} is not there{hint}; sets: {', '.join(available_sets())}; or a path to a .toml")
     try:
-        values = tomllib.loads(path.read_text())
+        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise HparamsError(f"{path}: not UTF-8, which TOML is in: save the file as UTF-8 ({error.reason})") from error
     except tomllib.TOMLDecodeError as error:
         raise HparamsError(f"{path}: not TOML: {error}") from error
     return {key: _typed(key, value, path) for key, value in values.items()}

@@ -143,3 +143,13 @@ def test_half_of_the_environment_variables_is_an_error(monkeypatch, capsys, give
     monkeypatch.setattr(sys, "argv", ["train.py", "--hps", "photos32"])
     assert main() == 2
     assert missing in capsys.readouterr().err
+
+
+def test_a_port_in_use_is_an_error_on_all_ranks(run_mpi):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        done = run_mpi(2, "train.py", "--hps", "photos32", "--device", "cpu", "--port", port)
+    assert done.returncode == 2 and done.stderr.splitlines() == [
+        f"error: --port {port} is in use or not allowed: give another one, or leave --port out for a free one"]

@@ -87,7 +87,13 @@ def test_scales_of_posterior_and_prior():
     ([*CIFAR, "--prior_const1", "--prior_sigma_param", "exp"], ["--prior_const1", "--prior_sigma_param exp"]),
     ([*CIFAR, "--n_batch", "0"], ["n_batch is 0", "at least 1"]),
     ([*CIFAR, "--n_batch", "two"], ["--n_batch", "two"]),
-    ([*CIFAR, "--lr", "nan"], ["lr is NaN"]),
+    ([*CIFAR, "--lr", "nan"], ["lr is nan", "finite"]),
+    ([*CIFAR, "--lr", "inf"], ["lr is inf", "finite"]),
+    ([*CIFAR, "--bottleneck_multiple", "inf"], ["bottleneck_multiple is inf", "finite"]),
+    ([*CIFAR, "--seed", str(2**64)], [f"seed is {2**64}", f"at most {2**62}"]),
+    ([*CIFAR, "--port", "70000"], ["port is 70000", "at most 65535"]),
+    ([*CIFAR, "--desc", "../other"], ["desc is '../other'", "inside save_dir"]),
+    ([*CIFAR, "--desc", "/other"], ["desc is '/other'", "inside save_dir"]),
     ([*CIFAR, "--ema_rate", "1"], ["ema_rate is 1.0", "below 1"]),
     ([*CIFAR, "--skip_threshold", "0"], ["skip_threshold is 0.0", "-1"]),
     ([*CIFAR, "--dataset", "cifar"], ["'cifar'", "did you mean cifar10"]),
@@ -134,6 +140,19 @@ def test_a_set_of_ones_own_is_checked(tmp_path, content, words):
         load_hparams(["--hps", f"cifar10,{path}"])
     for word in [str(path), *words]:
         assert word in str(caught.value)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_a_set_of_ones_own_is_read_with_and_without_a_byte_order_mark(tmp_path, encoding):
+    (tmp_path / "own.toml").write_text("save_dir = '~/käse'", encoding=encoding)
+    assert load_hparams(["--hps", f"cifar10,{tmp_path / 'own.toml'}"]).save_dir == str(Path.home() / "käse")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
+def test_a_set_in_another_encoding_is_an_error(tmp_path, encoding):
+    (tmp_path / "own.toml").write_text("save_dir = 'käse'", encoding=encoding)
+    with pytest.raises(HparamsError, match="own.toml: not UTF-8"):
+        load_hparams(["--hps", f"cifar10,{tmp_path / 'own.toml'}"])
 
 
 def test_block_strings():
