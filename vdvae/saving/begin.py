@@ -52,9 +52,7 @@ def begin_test(hparams: Hparams, world: World) -> tuple[VAE, RunLogger]:
     """The averaged model to score and the log to write to; raises StartError as begin_or_resume does."""
     def prepared() -> VAE:
         _check_start(hparams, world)
-        _, average = new_vae(hparams, world)
-        _make_folder(hparams, world)
-        return average
+        return new_vae(hparams, world)[1]
 
     average = world.agree(prepared)
     log = _open_log(hparams, world, 0)
@@ -76,14 +74,7 @@ def _prepared(hparams: Hparams, world: World,
         state.restore(position, tensors)
         restore_noise(tensors["noise"][world.rank], world)
         messages.append(f"resumed at step {position.iteration} after {position.seconds:.0f} s of training")
-    _make_folder(hparams, world)
     return data, state, position, messages
-
-
-def _make_folder(hparams: Hparams, world: World) -> None:
-    """Make the folder on the main rank, the one that writes; raises OSError if it cannot be made."""
-    if world.is_main:
-        hparams.run_folder.mkdir(parents=True, exist_ok=True)
 
 
 def _check_start(hparams: Hparams, world: World) -> None:
