@@ -1,5 +1,7 @@
 """Begin a run or go on with one: the state that it starts from, its folder and its logs."""
 
+import json
+import math
 import shutil
 import sys
 from collections.abc import Callable
@@ -13,7 +15,7 @@ from vdvae.model.vae import VAE
 from vdvae.ranks.distributed import World
 from vdvae.ranks.randomness import restore_noise, seed_noise
 from vdvae.records.jsonl import append_whole
-from vdvae.records.log import EVENTS_FILE, LOG_FILE, TEXT_FILE, RunLogger
+from vdvae.records.log import EVENTS_FILE, FINISHED_FILE, LOG_FILE, TEXT_FILE, RunLogger
 from vdvae.records.tensorboard import TensorBoard, check_tensorboard
 from vdvae.saving.run_state import Position, load_state_folder, saved_states
 from vdvae.saving.training_state import TrainingState, new_state, new_vae
@@ -28,16 +30,22 @@ Data = TypeVar("Data")
 
 
 def begin_or_resume(hparams: Hparams, world: World,
-                    load_data: Callable[[Parts | None], Data]) -> tuple[Data, TrainingState, RunLogger]:
+                    load_data: Callable[[Parts | None], Data]) -> tuple[Data, TrainingState, RunLogger] | None:
     """The data, the state to train from and the run's log: of a new run, or with `resume` of the run in the folder.
 
+    None, with nothing written, if the run in the folder is finished and `hparams` does not ask for more than it did.
     `load_data` gets the parts of a folder's images that the saved state has, None for a new run. The random generators are
     set too. Raises StartError on all ranks, before anything is written, when one rank cannot begin: the folder holds another run, a file
     is missing or damaged, or the saved run had other settings.
     """
     data, state, position, messages = world.agree(lambda: _prepared(hparams, world, load_data))
+    if any(world.gather_objects(_is_finished(hparams, position))):
+        if world.is_main:
+            print(f"{hparams.run_folder} is finished, after {position.iteration} updates: nothing is done. A larger --num_iters or "
+                  "--num_epochs goes on with it")
+        return None
     if hparams.resume and world.is_main:
-        _rewind_logs(hparams.run_folder, position.log_sizes if position else {})
+        _reopen(hparams.run_folder, position)
     log = _open_log(hparams, world, state.iteration)
     if position is None:
         log_start(hparams, state.vae, world, log)
@@ -106,6 +114,23 @@ def _way_to(differing: dict) -> str:
     return "begin a new run from its weights with --restore_path and --restore_ema_path"
 
 
+def _is_finished(hparams: Hparams, position: Position | None) -> bool:
+    """Whether the run has ended at this position, and `hparams` asks for no more updates or scores than it made."""
+    if position is None or _end(hparams.run_folder) != position.iteration:
+        return False
+    asked, made = ([math.inf if each.get(name) is None else each[name] for name in ("num_iters", "num_epochs", "test_at_end")]
+                   for each in (vars(hparams), position.hparams))
+    return all(new <= old for new, old in zip(asked, made))
+
+
+def _end(folder: Path) -> int | None:
+    """The number of updates of a finished run, None for any other."""
+    try:
+        return json.loads((folder / FINISHED_FILE).read_text())["iteration"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 def _log_changes(position: Position, hparams: Hparams, log: RunLogger) -> None:
     """A line for people and a line for the readers of logs on each setting to which --change gives a new value."""
     for name, value in hparams.changes.items():
@@ -127,6 +152,13 @@ def log_start(hparams: Hparams, vae: VAE, world: World, log: RunLogger) -> None:
         log(type="hparam", key=name, value=value)
     count = sum(parameter.numel() for parameter in vae.parameters())
     log(f"{hparams.desc}: {count:,} parameters, {world.size} rank(s) on {world.device.type}, PyTorch {torch.__version__}")
+
+
+def _reopen(folder: Path, position: Position | None) -> None:
+    """Make the folder that of a run at `position`; what a finished run logged after its last state stays."""
+    if position is None or _end(folder) != position.iteration:
+        _rewind_logs(folder, position.log_sizes if position else {})
+    (folder / FINISHED_FILE).unlink(missing_ok=True)
 
 
 def _rewind_logs(folder: Path, sizes: dict) -> None:

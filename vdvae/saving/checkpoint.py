@@ -27,6 +27,11 @@ def save_checkpoint(prefix: Path, vae: nn.Module, average: nn.Module, optimizer:
     for name, content in files.items():
         with written_whole(Path(f"{prefix}-{name}")) as partial:
             save_tensors(content, partial)
+    save_log(prefix)
+
+
+def save_log(prefix: Path) -> None:
+    """Write `prefix`-log.jsonl, a copy of the folder's log.jsonl; raises OSError as save_checkpoint does."""
     with written_whole(Path(f"{prefix}-log.jsonl")) as partial:
         shutil.copyfile(prefix.parent / LOG_FILE, partial)
 

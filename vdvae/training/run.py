@@ -24,7 +24,10 @@ def run(hparams: Hparams, world: World) -> None:
 
 
 def _train(hparams: Hparams, world: World) -> None:
-    data, state, log = begin_or_resume(hparams, world, lambda known: load_training_data(hparams, world, known))
+    begun = begin_or_resume(hparams, world, lambda known: load_training_data(hparams, world, known))
+    if begun is None:
+        return
+    data, state, log = begun
     for note in data.train.notes:
         log(note)
     with listening(StopRequest()) as stop:
