@@ -45,14 +45,14 @@ def save_tensors(content: dict, path: Path) -> None:
 
 
 def restore_weights(model: nn.Module, path: str) -> None:
-    """Load weights saved by this project or by the original, also under DDP (names begin with `module.`).
+    """Load weights saved by this project or by the original, also under DDP (`module.`) or compiled (`_orig_mod.`).
 
-    Raises FileNotFoundError, or CheckpointError for a damaged file or the weights of another model.
+    Raises FileNotFoundError, or CheckpointError for a damaged file, the weights of another model, or NaN.
     """
     saved = _load(path)
     if not isinstance(saved, dict) or not all(isinstance(value, torch.Tensor) for value in saved.values()):
         raise CheckpointError(f"{path}: not a file of weights")
-    saved = {name.removeprefix("module."): value for name, value in saved.items()}
+    saved = {name.replace("_orig_mod.", "").removeprefix("module."): value for name, value in saved.items()}
     expected = {name: list(value.shape) for name, value in model.state_dict().items()}
     found = {name: list(value.shape) for name, value in saved.items()}
     if found != expected:
@@ -89,7 +89,24 @@ def restore_log(path: str) -> tuple[int, int, Counters]:
     return last["step"] + is_ours, last["epoch"], Counters.of_line(last)
 
 
+def named_tensors(tree: object, name: str = "") -> dict[str, torch.Tensor]:
+    """All tensors in nested dicts and lists, by their places, such as optimizer.state.3.exp_avg."""
+    if isinstance(tree, torch.Tensor):
+        return {name: tree}
+    items = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, (list, tuple)) else ()
+    places = (named_tensors(value, f"{name}.{key}" if name else str(key)) for key, value in items)
+    return {place: tensor for each in places for place, tensor in each.items()}
+
+
 def _load(path: str):
+    content = _read(path)
+    bad = [f"{name} is not finite" for name, tensor in named_tensors(content).items() if not tensor.isfinite().all()]
+    if bad:
+        raise CheckpointError(f"{path}: {_first(bad)}")
+    return content
+
+
+def _read(path: str):
     existing = _existing(path)
     try:
         return torch.load(existing, map_location="cpu", weights_only=True)
@@ -110,4 +127,8 @@ def _difference(expected: dict, found: dict) -> str:
     words += [f"{name} is unknown here" for name in found if name not in expected]
     words += [f"{name} is {found[name]}, must be {shape}" for name, shape in expected.items()
               if name in found and found[name] != shape]
+    return _first(words)
+
+
+def _first(words: list[str]) -> str:
     return "; ".join(words[:3]) + (f"; and {len(words) - 3} more" if len(words) > 3 else "")
