@@ -12,7 +12,7 @@ import torch
 
 from vdvae.data.parts import Parts
 from vdvae.model.vae import VAE
-from vdvae.ranks.distributed import World
+from vdvae.ranks.distributed import StartError, World
 from vdvae.ranks.randomness import restore_noise, seed_noise
 from vdvae.records.jsonl import append_whole
 from vdvae.records.log import EVENTS_FILE, FINISHED_FILE, LOG_FILE, TEXT_FILE, RunLogger
@@ -39,6 +39,8 @@ def begin_or_resume(hparams: Hparams, world: World,
     is missing or damaged, or the saved run had other settings.
     """
     data, state, position, messages = world.agree(lambda: _prepared(hparams, world, load_data))
+    if len(set(world.gather_objects(position and position.iteration))) > 1:
+        raise StartError(f"the ranks do not find the same states in {hparams.run_folder}: start again when all machines see its files")
     if any(world.gather_objects(_is_finished(hparams, position))):
         if world.is_main:
             print(f"{hparams.run_folder} is finished, after {position.iteration} updates: nothing is done. A larger --num_iters or "
@@ -76,10 +78,14 @@ def _prepared(hparams: Hparams, world: World,
         data, state, position, messages = load_data(None), new_state(hparams, world), None, []
         seed_noise(hparams.seed, world)
     else:
-        position, tensors, messages = load_state_folder(hparams.run_folder)
-        _check_same_run(position, hparams, world)
-        data, state = load_data(position.images), new_state(hparams, world)
-        state.restore(position, tensors)
+        state = new_state(hparams, world)
+
+        def restore(position: Position, tensors: dict, path: Path) -> None:
+            _check_same_run(position, hparams, world)
+            state.restore(position, tensors, path)
+
+        position, tensors, messages = load_state_folder(hparams.run_folder, restore)
+        data = load_data(position.images)
         restore_noise(tensors["noise"][world.rank], world)
         messages.append(f"resumed at step {position.iteration} after {position.seconds:.0f} s of training")
     return data, state, position, messages

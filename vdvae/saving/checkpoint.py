@@ -49,24 +49,25 @@ def restore_weights(model: nn.Module, path: str) -> None:
 
     Raises FileNotFoundError, or CheckpointError for a damaged file, the weights of another model, or NaN.
     """
-    saved = _load(path)
+    saved = load_tensors(path)
     if not isinstance(saved, dict) or not all(isinstance(value, torch.Tensor) for value in saved.values()):
         raise CheckpointError(f"{path}: not a file of weights")
     saved = {name.replace("_orig_mod.", "").removeprefix("module."): value for name, value in saved.items()}
-    expected = {name: list(value.shape) for name, value in model.state_dict().items()}
-    found = {name: list(value.shape) for name, value in saved.items()}
-    if found != expected:
-        raise CheckpointError(f"{path}: the weights of another model: {_difference(expected, found)}")
+    check_shapes(model.state_dict(), saved, path)
     model.load_state_dict(saved)
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, path: str) -> None:
     """Load the optimizer's moments and step, written by PyTorch's AdamW or by apex's FusedAdam."""
-    saved = _load(path)
+    set_optimizer(optimizer, load_tensors(path), path)
+
+
+def set_optimizer(optimizer: torch.optim.Optimizer, saved: dict, path: str) -> None:
+    """Set the moments to `saved`, the content of `path`; raises CheckpointError if they are not of this model."""
     try:
         load_optimizer_file(optimizer, saved)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{path}: {error}") from error
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{path}: not a state of this optimizer: {error}") from error
 
 
 def restore_log(path: str) -> tuple[int, int, Counters]:
@@ -98,7 +99,15 @@ def named_tensors(tree: object, name: str = "") -> dict[str, torch.Tensor]:
     return {place: tensor for each in places for place, tensor in each.items()}
 
 
-def _load(path: str):
+def check_shapes(expected: dict, found: dict, path: str | Path) -> None:
+    """Raise CheckpointError unless the tensors of two trees (see named_tensors) have the same names and shapes."""
+    expected, found = ({name: list(tensor.shape) for name, tensor in named_tensors(tree).items()} for tree in (expected, found))
+    if found != expected:
+        raise CheckpointError(f"{path}: the weights of another model: {_difference(expected, found)}")
+
+
+def load_tensors(path: str):
+    """What torch.save wrote, and no code; raises CheckpointError for other files, and for tensors with NaN or Inf."""
     content = _read(path)
     bad = [f"{name} is not finite" for name, tensor in named_tensors(content).items() if not tensor.isfinite().all()]
     if bad:
