@@ -45,7 +45,7 @@ def split_last(images: np.ndarray, path: Path, seed: int, n_valid: int) -> tuple
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """Give a path beside `path` at which the block makes a file or a folder; then flush it to disk and rename it to `path`.
+    """Give a path beside `path` at which the block makes a file or a folder; then flush it, rename it to `path`, flush the name.
 
     A reader finds the old content of `path` or the new one, never a part of it. An error in the block leaves `path`
     as it was, and nothing beside it.
@@ -58,6 +58,7 @@ def written_whole(path: Path) -> Iterator[Path]:
         if partial.is_dir():
             _remove(path)  # a folder can be renamed only to a name that is free
         os.replace(partial, path)
+        _flush_one(path.parent)
     except BaseException:
         _remove(partial)
         raise
@@ -72,6 +73,10 @@ def _remove(path: Path) -> None:
 
 def _flush(path: Path) -> None:
     for each in (*path.iterdir(), path) if path.is_dir() else (path,):
-        descriptor = os.open(each, os.O_RDONLY)
-        os.fsync(descriptor)
-        os.close(descriptor)
+        _flush_one(each)
+
+
+def _flush_one(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    os.fsync(descriptor)
+    os.close(descriptor)

@@ -1,7 +1,7 @@
 """The figures between two train lines of the log, and the counters over the whole run."""
 
 import math
-from dataclasses import asdict, astuple, dataclass, field
+from dataclasses import astuple, dataclass, field
 
 from vdvae.records.run_counts import TOTAL_KEYS
 from vdvae.records.step_report import StepReport
@@ -49,15 +49,6 @@ class TrainWindow:
     reports: list[StepReport] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     waits: list[float] = field(default_factory=list)
-
-    @classmethod
-    def from_dict(cls, saved: dict) -> "TrainWindow":
-        """The window whose `as_dict` is `saved`."""
-        return cls([StepReport(**report) for report in saved["reports"]], saved["seconds"], saved["waits"])
-
-    def as_dict(self) -> dict:
-        """Everything in the window, as a saved state keeps it."""
-        return asdict(self)
 
     def add(self, report: StepReport, seconds: float, waited: float) -> None:
         """Take in one update that took `seconds`, of which it `waited` for its batch."""

@@ -1,5 +1,7 @@
 """Begin a run or go on with one: the state that it starts from, its folder and its logs."""
 
+import json
+import math
 import shutil
 import sys
 from collections.abc import Callable
@@ -10,10 +12,10 @@ import torch
 
 from vdvae.data.parts import Parts
 from vdvae.model.vae import VAE
-from vdvae.ranks.distributed import World
+from vdvae.ranks.distributed import StartError, World
 from vdvae.ranks.randomness import restore_noise, seed_noise
 from vdvae.records.jsonl import append_whole
-from vdvae.records.log import EVENTS_FILE, LOG_FILE, TEXT_FILE, RunLogger
+from vdvae.records.log import EVENTS_FILE, FINISHED_FILE, LOG_FILE, TEXT_FILE, RunLogger
 from vdvae.records.tensorboard import TensorBoard, check_tensorboard
 from vdvae.saving.run_state import Position, load_state_folder, saved_states
 from vdvae.saving.training_state import TrainingState, new_state, new_vae
@@ -28,16 +30,24 @@ Data = TypeVar("Data")
 
 
 def begin_or_resume(hparams: Hparams, world: World,
-                    load_data: Callable[[Parts | None], Data]) -> tuple[Data, TrainingState, RunLogger]:
+                    load_data: Callable[[Parts | None], Data]) -> tuple[Data, TrainingState, RunLogger] | None:
     """The data, the state to train from and the run's log: of a new run, or with `resume` of the run in the folder.
 
+    None, with nothing written, if the run in the folder is finished and `hparams` does not ask for more than it did.
     `load_data` gets the parts of a folder's images that the saved state has, None for a new run. The random generators are
     set too. Raises StartError on all ranks, before anything is written, when one rank cannot begin: the folder holds another run, a file
     is missing or damaged, or the saved run had other settings.
     """
     data, state, position, messages = world.agree(lambda: _prepared(hparams, world, load_data))
+    if len(set(world.gather_objects(position and position.iteration))) > 1:
+        raise StartError(f"the ranks do not find the same states in {hparams.run_folder}: start again when all machines see its files")
+    if any(world.gather_objects(_is_finished(hparams, position))):
+        if world.is_main:
+            print(f"{hparams.run_folder} is finished, after {position.iteration} updates: nothing is done. A larger --num_iters or "
+                  "--num_epochs goes on with it")
+        return None
     if hparams.resume and world.is_main:
-        _rewind_logs(hparams.run_folder, position.log_sizes if position else {})
+        _reopen(hparams.run_folder, position)
     log = _open_log(hparams, world, state.iteration)
     if position is None:
         log_start(hparams, state.vae, world, log)
@@ -52,9 +62,7 @@ def begin_test(hparams: Hparams, world: World) -> tuple[VAE, RunLogger]:
     """The averaged model to score and the log to write to; raises StartError as begin_or_resume does."""
     def prepared() -> VAE:
         _check_start(hparams, world)
-        _, average = new_vae(hparams, world)
-        _make_folder(hparams, world)
-        return average
+        return new_vae(hparams, world)[1]
 
     average = world.agree(prepared)
     log = _open_log(hparams, world, 0)
@@ -70,20 +78,17 @@ def _prepared(hparams: Hparams, world: World,
         data, state, position, messages = load_data(None), new_state(hparams, world), None, []
         seed_noise(hparams.seed, world)
     else:
-        position, tensors, messages = load_state_folder(hparams.run_folder)
-        _check_same_run(position, hparams, world)
-        data, state = load_data(position.images), new_state(hparams, world)
-        state.restore(position, tensors)
+        state = new_state(hparams, world)
+
+        def restore(position: Position, tensors: dict, path: Path) -> None:
+            _check_same_run(position, hparams, world)
+            state.restore(position, tensors, path)
+
+        position, tensors, messages = load_state_folder(hparams.run_folder, restore)
+        data = load_data(position.images)
         restore_noise(tensors["noise"][world.rank], world)
         messages.append(f"resumed at step {position.iteration} after {position.seconds:.0f} s of training")
-    _make_folder(hparams, world)
     return data, state, position, messages
-
-
-def _make_folder(hparams: Hparams, world: World) -> None:
-    """Make the folder on the main rank, the one that writes; raises OSError if it cannot be made."""
-    if world.is_main:
-        hparams.run_folder.mkdir(parents=True, exist_ok=True)
 
 
 def _check_start(hparams: Hparams, world: World) -> None:
@@ -115,6 +120,23 @@ def _way_to(differing: dict) -> str:
     return "begin a new run from its weights with --restore_path and --restore_ema_path"
 
 
+def _is_finished(hparams: Hparams, position: Position | None) -> bool:
+    """Whether the run has ended at this position, and `hparams` asks for no more updates or scores than it made."""
+    if position is None or _end(hparams.run_folder) != position.iteration:
+        return False
+    asked, made = ([math.inf if each.get(name) is None else each[name] for name in ("num_iters", "num_epochs", "test_at_end")]
+                   for each in (vars(hparams), position.hparams))
+    return all(new <= old for new, old in zip(asked, made))
+
+
+def _end(folder: Path) -> int | None:
+    """The number of updates of a finished run, None for any other."""
+    try:
+        return json.loads((folder / FINISHED_FILE).read_text())["iteration"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 def _log_changes(position: Position, hparams: Hparams, log: RunLogger) -> None:
     """A line for people and a line for the readers of logs on each setting to which --change gives a new value."""
     for name, value in hparams.changes.items():
@@ -136,6 +158,13 @@ def log_start(hparams: Hparams, vae: VAE, world: World, log: RunLogger) -> None:
         log(type="hparam", key=name, value=value)
     count = sum(parameter.numel() for parameter in vae.parameters())
     log(f"{hparams.desc}: {count:,} parameters, {world.size} rank(s) on {world.device.type}, PyTorch {torch.__version__}")
+
+
+def _reopen(folder: Path, position: Position | None) -> None:
+    """Make the folder that of a run at `position`; what a finished run logged after its last state stays."""
+    if position is None or _end(folder) != position.iteration:
+        _rewind_logs(folder, position.log_sizes if position else {})
+    (folder / FINISHED_FILE).unlink(missing_ok=True)
 
 
 def _rewind_logs(folder: Path, sizes: dict) -> None:

@@ -27,6 +27,11 @@ def save_checkpoint(prefix: Path, vae: nn.Module, average: nn.Module, optimizer:
     for name, content in files.items():
         with written_whole(Path(f"{prefix}-{name}")) as partial:
             save_tensors(content, partial)
+    save_log(prefix)
+
+
+def save_log(prefix: Path) -> None:
+    """Write `prefix`-log.jsonl, a copy of the folder's log.jsonl; raises OSError as save_checkpoint does."""
     with written_whole(Path(f"{prefix}-log.jsonl")) as partial:
         shutil.copyfile(prefix.parent / LOG_FILE, partial)
 
@@ -40,28 +45,29 @@ def save_tensors(content: dict, path: Path) -> None:
 
 
 def restore_weights(model: nn.Module, path: str) -> None:
-    """Load weights saved by this project or by the original, also under DDP (names begin with `module.`).
+    """Load weights saved by this project or by the original, also under DDP (`module.`) or compiled (`_orig_mod.`).
 
-    Raises FileNotFoundError, or CheckpointError for a damaged file or the weights of another model.
+    Raises FileNotFoundError, or CheckpointError for a damaged file, the weights of another model, or NaN.
     """
-    saved = _load(path)
+    saved = load_tensors(path)
     if not isinstance(saved, dict) or not all(isinstance(value, torch.Tensor) for value in saved.values()):
         raise CheckpointError(f"{path}: not a file of weights")
-    saved = {name.removeprefix("module."): value for name, value in saved.items()}
-    expected = {name: list(value.shape) for name, value in model.state_dict().items()}
-    found = {name: list(value.shape) for name, value in saved.items()}
-    if found != expected:
-        raise CheckpointError(f"{path}: the weights of another model: {_difference(expected, found)}")
+    saved = {name.replace("_orig_mod.", "").removeprefix("module."): value for name, value in saved.items()}
+    check_shapes(model.state_dict(), saved, path)
     model.load_state_dict(saved)
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, path: str) -> None:
     """Load the optimizer's moments and step, written by PyTorch's AdamW or by apex's FusedAdam."""
-    saved = _load(path)
+    set_optimizer(optimizer, load_tensors(path), path)
+
+
+def set_optimizer(optimizer: torch.optim.Optimizer, saved: dict, path: str) -> None:
+    """Set the moments to `saved`, the content of `path`; raises CheckpointError if they are not of this model."""
     try:
         load_optimizer_file(optimizer, saved)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{path}: {error}") from error
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{path}: not a state of this optimizer: {error}") from error
 
 
 def restore_log(path: str) -> tuple[int, int, Counters]:
@@ -84,7 +90,32 @@ def restore_log(path: str) -> tuple[int, int, Counters]:
     return last["step"] + is_ours, last["epoch"], Counters.of_line(last)
 
 
-def _load(path: str):
+def named_tensors(tree: object, name: str = "") -> dict[str, torch.Tensor]:
+    """All tensors in nested dicts and lists, by their places, such as optimizer.state.3.exp_avg."""
+    if isinstance(tree, torch.Tensor):
+        return {name: tree}
+    items = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, (list, tuple)) else ()
+    places = (named_tensors(value, f"{name}.{key}" if name else str(key)) for key, value in items)
+    return {place: tensor for each in places for place, tensor in each.items()}
+
+
+def check_shapes(expected: dict, found: dict, path: str | Path) -> None:
+    """Raise CheckpointError unless the tensors of two trees (see named_tensors) have the same names and shapes."""
+    expected, found = ({name: list(tensor.shape) for name, tensor in named_tensors(tree).items()} for tree in (expected, found))
+    if found != expected:
+        raise CheckpointError(f"{path}: the weights of another model: {_difference(expected, found)}")
+
+
+def load_tensors(path: str):
+    """What torch.save wrote, and no code; raises CheckpointError for other files, and for tensors with NaN or Inf."""
+    content = _read(path)
+    bad = [f"{name} is not finite" for name, tensor in named_tensors(content).items() if not tensor.isfinite().all()]
+    if bad:
+        raise CheckpointError(f"{path}: {_first(bad)}")
+    return content
+
+
+def _read(path: str):
     existing = _existing(path)
     try:
         return torch.load(existing, map_location="cpu", weights_only=True)
@@ -105,4 +136,8 @@ def _difference(expected: dict, found: dict) -> str:
     words += [f"{name} is unknown here" for name in found if name not in expected]
     words += [f"{name} is {found[name]}, must be {shape}" for name, shape in expected.items()
               if name in found and found[name] != shape]
+    return _first(words)
+
+
+def _first(words: list[str]) -> str:
     return "; ".join(words[:3]) + (f"; and {len(words) - 3} more" if len(words) > 3 else "")

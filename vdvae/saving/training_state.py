@@ -1,7 +1,8 @@
 """Everything that training changes: made for a new run, written into a saved state, and set back to one."""
 
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 
@@ -9,10 +10,11 @@ from vdvae.data.parts import Parts
 from vdvae.model.vae import VAE
 from vdvae.ranks.distributed import World
 from vdvae.records.train_window import Counters, TrainWindow
-from vdvae.saving.checkpoint import restore_log, restore_optimizer, restore_weights
+from vdvae.saving.checkpoint import (
+    CheckpointError, check_shapes, named_tensors, restore_log, restore_optimizer, restore_weights, set_optimizer)
 from vdvae.saving.run_state import Position
 from vdvae.settings.hparams import Hparams
-from vdvae.step.optimizer import load_optimizer_file, make_optimizer, optimizer_file
+from vdvae.step.optimizer import make_optimizer, optimizer_file
 from vdvae.step.spectral import SpectralPenalty
 from vdvae.step.train_step import average_of
 
@@ -41,8 +43,8 @@ class TrainingState:
 
     def position(self, hparams: Hparams, ranks: int, log_sizes: dict[str, int], images: Parts) -> Position:
         """What a saved state keeps of the run besides the tensors."""
-        return Position(self.iteration, self.epoch, self.step_in_epoch, ranks, vars(hparams), asdict(self.counters),
-                        self.window.as_dict(), self.seconds, self.first_iteration, self.consecutive_skips, log_sizes, images)
+        return Position(self.iteration, self.epoch, self.step_in_epoch, ranks, vars(hparams), self.counters,
+                        self.window, self.seconds, self.first_iteration, self.consecutive_skips, log_sizes, images)
 
     def tensors(self, noises: list) -> dict:
         """The tensors of a saved state; `noises` has every rank's noise_state, in rank order."""
@@ -50,18 +52,34 @@ class TrainingState:
                    "optimizer": optimizer_file(self.optimizer), "noise": noises}
         return tensors | ({"singular_vectors": self.penalty.vectors} if self.penalty else {})
 
-    def restore(self, position: Position, tensors: dict) -> None:
-        """Set everything to a saved state, but for the noise."""
+    def restore(self, position: Position, tensors: dict, path: Path) -> None:
+        """Set everything to a saved state, but for the noise.
+
+        Raises CheckpointError, naming `path` and what is wrong in it, for tensors that are not those of this model and these ranks.
+        """
+        made = position.iteration - position.first_iteration - position.counters.skipped_updates
+        self._check(tensors, position.ranks, made > 0, path)
         self.vae.load_state_dict(tensors["model"])
         self.average.load_state_dict(tensors["average"])
-        load_optimizer_file(self.optimizer, tensors["optimizer"])
+        set_optimizer(self.optimizer, tensors["optimizer"], str(path))
         if self.penalty:
             self.penalty.load(tensors["singular_vectors"])
         self.iteration, self.epoch, self.step_in_epoch = position.iteration, position.epoch, position.step_in_epoch
         self.first_iteration, self.consecutive_skips = position.first_iteration, position.consecutive_skips
-        self.counters = Counters(**position.counters)
-        self.window = TrainWindow.from_dict(position.window)
+        self.counters, self.window = position.counters, position.window
         self.start_time = time.perf_counter() - position.seconds
+
+    def _check(self, tensors: dict, ranks: int, has_moments: bool, path: Path) -> None:
+        """Raise CheckpointError if a tensor is missing or too many, has another shape, or is no state of a generator."""
+        moments = [{"step": torch.empty(()), "exp_avg": each, "exp_avg_sq": each} for each in self.vae.parameters()]
+        found = {**tensors, "noise": []} if isinstance(tensors, dict) else {}
+        has_moments |= any(name.startswith("optimizer.") for name in named_tensors(found))
+        check_shapes(self.tensors([]) | {"optimizer": {"state": moments if has_moments else []}}, found, path)
+        try:
+            for rank in range(ranks):
+                torch.Generator().set_state(tensors["noise"][rank][0])
+        except (RuntimeError, TypeError, LookupError) as error:
+            raise CheckpointError(f"{path}: noise is not a state of {ranks} ranks") from error
 
 
 def new_vae(hparams: Hparams, world: World) -> tuple[VAE, VAE]:

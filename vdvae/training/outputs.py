@@ -13,7 +13,7 @@ from vdvae.ranks.distributed import World
 from vdvae.ranks.randomness import noise_state
 from vdvae.records.log import FINISHED_FILE, RunLogger
 from vdvae.saving.begin import LOGS
-from vdvae.saving.checkpoint import save_checkpoint
+from vdvae.saving.checkpoint import save_checkpoint, save_log
 from vdvae.saving.run_state import save_state
 from vdvae.saving.training_state import TrainingState
 from vdvae.settings.hparams import Hparams
@@ -83,9 +83,10 @@ class Outputs:
         self.broken = len(broken)
 
     def mark_finished(self) -> None:
-        """Write FINISHED_FILE, unless the last checkpoint is missing."""
+        """Copy the log with the last evaluation to latest-*, and write FINISHED_FILE, unless the last checkpoint is missing."""
         if self.world.is_main and not self.not_saved:
             with self._surviving_full_disk(FINISHED_FILE), written_whole(self.folder / FINISHED_FILE) as partial:
+                save_log(self.folder / "latest")
                 partial.write_text(json.dumps({"iteration": self.state.iteration, "epoch": self.state.epoch}))
 
     @contextmanager

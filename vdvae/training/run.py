@@ -4,6 +4,7 @@ from vdvae.data.preprocess import Preprocess
 from vdvae.data.splits import load_splits
 from vdvae.ranks.distributed import World
 from vdvae.saving.begin import begin_or_resume, begin_test
+from vdvae.saving.owner import owned
 from vdvae.settings.hparams import Hparams
 from vdvae.step.acceleration import allow_tf32, for_device
 from vdvae.training.evaluate import evaluate
@@ -17,14 +18,16 @@ def run(hparams: Hparams, world: World) -> None:
     """Train, or with test_eval score the test images; raises StartError before any work if the input cannot be used."""
     hparams = world.agree(lambda: for_device(hparams, world.device, world.size))
     allow_tf32(False)  # tf32_in_training allows it where it was asked for
-    if hparams.test_eval:
-        _test(hparams, world)
-    else:
-        _train(hparams, world)
+    train_or_test = _test if hparams.test_eval else _train
+    with owned(hparams.run_folder, world):
+        train_or_test(hparams, world)
 
 
 def _train(hparams: Hparams, world: World) -> None:
-    data, state, log = begin_or_resume(hparams, world, lambda known: load_training_data(hparams, world, known))
+    begun = begin_or_resume(hparams, world, lambda known: load_training_data(hparams, world, known))
+    if begun is None:
+        return
+    data, state, log = begun
     for note in data.train.notes:
         log(note)
     with listening(StopRequest()) as stop:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from typing import NoReturn
 
 import torch
 
@@ -34,13 +35,13 @@ class Trainer:
         self.outputs = Outputs(hparams, data, state, log, world)
 
     def run(self) -> None:
-        """Train until num_epochs or num_iters, then evaluate, draw and save once more.
+        """Train until num_epochs or num_iters, then save, evaluate and draw.
 
         Raises Stopped after a signal, Stuck after max_consecutive_skips, NotSaved when the last save failed.
         """
         for epoch in range(self.state.epoch, self.hparams.num_epochs):
             self._train_epoch(epoch)
-            if self._is_done():
+            if self._is_done() or epoch + 1 == self.hparams.num_epochs:
                 break
             if epoch % self.hparams.epochs_per_eval == 0:
                 self._evaluate()
@@ -76,13 +77,20 @@ class Trainer:
         if self.digest.asked_to_stop:
             self.digest.take(None)
             self.outputs.save("latest")
-            self.digest.close()
-            raise Stopped(f"stopped by a signal at step {self.state.iteration}: --resume goes on" + self.outputs.not_saved)
+            self._stop()
         limit = self.hparams.max_consecutive_skips
         if limit and self.state.consecutive_skips >= limit:
             self._save("stuck")
             self.digest.close()
             raise Stuck(self.digest.streak.message(self.state.consecutive_skips, self.hparams))
+
+    def _stop(self) -> NoReturn:
+        self.digest.close()
+        raise Stopped(f"stopped by a signal at step {self.state.iteration}: --resume goes on" + self.outputs.not_saved)
+
+    def _stop_if_asked(self) -> None:
+        if any(self.world.gather_objects(self.stop.name)):
+            self._stop()
 
     def _last_iteration(self) -> int:
         begun = self.state.iteration - self.state.step_in_epoch
@@ -107,11 +115,15 @@ class Trainer:
         self.digest.restart_clock()
 
     def _finish(self) -> None:
+        """Save first: whatever ends the process after that, no update is lost, and --resume only evaluates again."""
+        self._save("latest")
+        self._stop_if_asked()
         self._evaluate()
+        self._stop_if_asked()
         if self.hparams.test_at_end:
             self.outputs.evaluate("test_loss", self.data.test)
+            self._stop_if_asked()
         self._draw()
-        self._save("latest")
         self.digest.close()
         self.outputs.mark_finished()
         if any(failures := self.world.gather_objects(self.outputs.failures)):

@@ -1,5 +1,6 @@
 """Files and folders that are written whole or not at all."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,15 @@ def test_the_old_content_stays_until_the_new_one_is_whole(tmp_path, make):
         make(partial, "new")
         assert content_of(target) == "old"
     assert content_of(target) == "new" and list(tmp_path.iterdir()) == [target]
+
+
+def test_content_is_on_the_disk_before_the_name_and_the_name_before_the_end(tmp_path, make, monkeypatch):
+    done, flush, rename = [], os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda file: (done.append(os.fstat(file).st_ino), flush(file)))
+    monkeypatch.setattr(os, "replace", lambda *paths: (done.append("renamed"), rename(*paths)))
+    with written_whole(tmp_path / "target") as partial:
+        make(partial, "new")
+    assert done[-3:] == [(tmp_path / "target").stat().st_ino, "renamed", tmp_path.stat().st_ino]
 
 
 @pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])

@@ -2,11 +2,13 @@
 
 import json
 import math
+from dataclasses import asdict
 
 import pytest
 
 from vdvae.records.step_report import REASONS, StepReport
 from vdvae.records.train_window import Counters, TrainWindow
+from vdvae.saving.typed import typed
 
 FINE = {"elbo": 2.0, "distortion": 1.5, "rate": 0.5}
 WORSE = {"elbo": 4.0, "distortion": 3.0, "rate": 1.0}
@@ -59,5 +61,5 @@ def test_a_window_comes_back_from_json():
     window = TrainWindow()
     for reason in REASONS:
         window.add(report(FINE, WORSE, reasons=[reason], spectral_norms=2.5, stop=True), seconds=0.5, waited=0.1)
-    again = TrainWindow.from_dict(json.loads(json.dumps(window.as_dict())))
+    again = typed(TrainWindow, json.loads(json.dumps(asdict(window))))
     assert vars(again) == vars(window) and again.summary() == window.summary()

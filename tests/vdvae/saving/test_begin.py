@@ -28,15 +28,17 @@ from vdvae.training.stop_signals import SIGNALS, StopRequest, listening
 ROOT = Path(__file__).resolve().parents[3]
 
 
-@pytest.mark.parametrize("after, step", [(0, 2), (3, 5), (4, 5), (7, 9)])  # heard a step late, but at a save at once
+@pytest.mark.parametrize("after, step", [(0, 2), (3, 5), (4, 5), (7, 9),  # heard a step late, but at a save at once
+                                         (11, 12), (12, 12), (13, 12)])  # in the last update, in its save, in the evaluation
 def test_a_stopped_run_goes_on_to_the_bit(undisturbed, tmp_path, monkeypatch, after, step):
     with monkeypatch.context() as patch:
         stopping(patch, after)
         with pytest.raises(Stopped, match=f"at step {step}: --resume goes on"):
             train(tmp_path)
     assert vdvae.load(tmp_path / "run").hparams.lr == 0.03  # stopped before its first save, it can be drawn from
+    assert not (tmp_path / "run/finished.json").exists()
     assert_same(train(tmp_path, "--resume"), undisturbed)
-    assert not list(tmp_path.glob("run/abandoned-*"))
+    assert after > 12 or not list(tmp_path.glob("run/abandoned-*"))
 
 
 def test_a_run_that_began_from_given_files_goes_on_to_the_bit(undisturbed, tmp_path, monkeypatch):
@@ -121,9 +123,34 @@ def test_what_cannot_be_resumed_is_refused_before_anything_is_touched(undisturbe
     assert {path: path.read_bytes() for path in undisturbed.rglob("*") if path.is_file()} == before
 
 
-def test_a_finished_run_goes_on_with_more_updates(tmp_path, undisturbed):
+@pytest.mark.parametrize("flags", [[], ["--num_iters", 6], ["--num_epochs", 2], ["--change", "lr=0.1"]])
+def test_a_finished_run_says_so_and_writes_nothing(undisturbed, flags, capsys):
+    before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in undisturbed.rglob("*") if path.is_file()}
+    train(undisturbed.parent, "--resume", *flags)
+    assert "run is finished, after 12 updates" in capsys.readouterr().out
+    assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in undisturbed.rglob("*") if path.is_file()} == before
+
+
+def test_a_run_that_ends_with_its_epochs_evaluates_once_at_the_end_and_is_finished(tmp_path, capsys):
+    flags = ["--num_iters", 100, "--num_epochs", 3, "--epochs_per_eval", 2]
+    folder = train(tmp_path, *flags)
+    scored = [line["step"] for line in lines(folder, "log.jsonl") if line["type"] == "eval_loss"]
+    assert scored == [2, 6] and (folder / "latest-log.jsonl").read_text() == (folder / "log.jsonl").read_text()
+    train(tmp_path, *flags, "--resume")
+    assert "run is finished, after 6 updates" in capsys.readouterr().out
+    train(tmp_path, *flags, "--resume", "--num_iters", 3, "--test_at_end")  # scores that it has not made
+    assert [line["type"] for line in lines(folder, "log.jsonl")][-2:] == ["eval_loss", "test_loss"]
+
+
+def test_a_finished_run_goes_on_with_more_updates(tmp_path, undisturbed, monkeypatch):
     short = train(tmp_path, "--num_iters", 7)
     assert json.loads((short / "finished.json").read_text()) == {"iteration": 7, "epoch": 3}
+    with monkeypatch.context() as patch:
+        crashing(patch, 1)
+        with pytest.raises(MemoryError):
+            train(tmp_path, "--resume")
+    scores = [line["step"] for line in lines(short, "log.jsonl") if line["type"] == "eval_loss"]
+    assert scores[-1] == 7 and not (short / "finished.json").exists()  # what it logged at its end stays
     longer = train(tmp_path, "--resume")
     ours, theirs = tensors(longer), tensors(undisturbed)
     assert all(torch.equal(torch.as_tensor(ours[name]), torch.as_tensor(theirs[name])) for name in theirs)

@@ -31,12 +31,31 @@ def test_the_four_files_hold_weights_average_optimizer_and_log(saved, small_hpar
     assert (folder / "latest-log.jsonl").read_text() == (folder / "log.jsonl").read_text()
 
 
-def test_weights_saved_under_ddp_load(saved, small_hparams):
+@pytest.mark.parametrize("rename", ["module.{}", "_orig_mod.{}", "module._orig_mod.{}", "_orig_mod.module.{}", "by block"])
+def test_weights_saved_under_ddp_or_compiled_load(saved, small_hparams, rename):
     folder, vae, _ = saved
-    torch.save({f"module.{name}": value for name, value in vae.state_dict().items()}, folder / "ddp.th")
+    weights = {rename.format(name): value for name, value in vae.state_dict().items()}
+    if rename == "by block":
+        weights = {name.replace("dec_blocks.0.", "dec_blocks.0._orig_mod."): value for name, value in vae.state_dict().items()}
+    assert weights.keys() != vae.state_dict().keys()
+    torch.save(weights, folder / "wrapped.th")
     other = VAE(small_hparams())
-    restore_weights(other, str(folder / "ddp.th"))
+    restore_weights(other, str(folder / "wrapped.th"))
     assert all(torch.equal(a, b) for a, b in zip(vae.parameters(), other.parameters()))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_a_number_that_is_not_finite_is_named_at_load(saved, small_hparams, value):
+    folder, vae, _ = saved
+    weights = {name: tensor.clone() for name, tensor in vae.state_dict().items()}
+    weights["decoder.out_net.out_conv.bias"][1] = value
+    torch.save(weights, folder / "bad.th")
+    with pytest.raises(CheckpointError, match="bad.th: decoder.out_net.out_conv.bias is not finite$"):
+        restore_weights(VAE(small_hparams()), str(folder / "bad.th"))
+    moments = {i: {"step": 3, "exp_avg": torch.zeros_like(p), "exp_avg_sq": torch.full_like(p, value)} for i, p in enumerate(vae.parameters())}
+    torch.save({"state": moments, "param_groups": [{"step": 3}]}, folder / "bad.th")
+    with pytest.raises(CheckpointError, match="bad.th: state.0.exp_avg_sq is not finite; state.1.exp_avg_sq .*; and [0-9]+ more$"):
+        restore_optimizer(make_optimizer(small_hparams(), vae.parameters()), str(folder / "bad.th"))
 
 
 def test_a_failing_write_leaves_the_older_file(saved, small_hparams, monkeypatch):
