@@ -13,6 +13,8 @@ from vdvae.records.log import LOG_FILE
 from vdvae.records.train_window import Counters
 from vdvae.step.optimizer import load_optimizer_file, optimizer_file
 
+SCALES = ".scales.names"  # a patched fork writes there which scales it was trained with
+
 
 class CheckpointError(ValueError):
     """A file that cannot be restored; the message names the file and why."""
@@ -52,7 +54,8 @@ def restore_weights(model: nn.Module, path: str) -> None:
     saved = load_tensors(path)
     if not isinstance(saved, dict) or not all(isinstance(value, torch.Tensor) for value in saved.values()):
         raise CheckpointError(f"{path}: not a file of weights")
-    saved = {name.replace("_orig_mod.", "").removeprefix("module."): value for name, value in saved.items()}
+    saved = {name.replace("_orig_mod.", "").removeprefix("module."): value for name, value in saved.items()
+             if not name.endswith(SCALES)}
     check_shapes(model.state_dict(), saved, path)
     model.load_state_dict(saved)
 

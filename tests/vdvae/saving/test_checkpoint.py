@@ -31,12 +31,15 @@ def test_the_four_files_hold_weights_average_optimizer_and_log(saved, small_hpar
     assert (folder / "latest-log.jsonl").read_text() == (folder / "log.jsonl").read_text()
 
 
-@pytest.mark.parametrize("rename", ["module.{}", "_orig_mod.{}", "module._orig_mod.{}", "_orig_mod.module.{}", "by block"])
-def test_weights_saved_under_ddp_or_compiled_load(saved, small_hparams, rename):
+@pytest.mark.parametrize("rename", ["module.{}", "_orig_mod.{}", "module._orig_mod.{}", "_orig_mod.module.{}", "by block",
+                                    "fork"])
+def test_weights_saved_under_ddp_compiled_or_by_a_patched_fork_load(saved, small_hparams, rename):
     folder, vae, _ = saved
     weights = {rename.format(name): value for name, value in vae.state_dict().items()}
     if rename == "by block":
         weights = {name.replace("dec_blocks.0.", "dec_blocks.0._orig_mod."): value for name, value in vae.state_dict().items()}
+    if rename == "fork":  # patched, it writes down its scales
+        weights = {**vae.state_dict(), "decoder.dec_blocks.0.scales.names": torch.zeros(3)}
     assert weights.keys() != vae.state_dict().keys()
     torch.save(weights, folder / "wrapped.th")
     other = VAE(small_hparams())
