@@ -59,7 +59,8 @@ def restored_step(folder: Path) -> tuple[int, list[str]]:
     return position.iteration, messages
 
 
-REPORT = {"iteration": 1, "epoch": 0, "lr": 0.1, "losses": [{"elbo": 1.0, "rate": 1.0, "distortion": 1.0}], "grad_norm": 1.0, "reasons": {}}
+REPORT = {"iteration": 1, "epoch": 0, "lr": 0.1, "losses": [{"elbo": 1.0, "rate": 1.0, "distortion": 1.0}], "grad_norm": 1.0, "reasons": {},
+          "stop": False, "spectral_norms": None}
 
 
 @pytest.mark.parametrize("place, value", [
