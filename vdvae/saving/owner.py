@@ -52,8 +52,8 @@ def _locked(path: Path) -> BinaryIO:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError):
-            raise BlockingIOError(f"{path.parent} is in use: {_signature(file)} is writing a run there. Wait for its end, or choose "
-                                  f"another --desc or --save_dir. If that machine is gone, remove {path}") from None
+            raise BlockingIOError(f"{path.parent} is in use, by {_signature(file)}: wait for its end, or choose another --desc or "
+                                  f"--save_dir. If that machine is gone, remove {path}") from None
         except OSError as error:
             print(f"note: {path} cannot be locked ({error}): make sure that no other process writes there", file=sys.stderr)
         with suppress(FileNotFoundError):  # its owner ended, and removed the file, after it was opened here

@@ -59,8 +59,11 @@ class TrainingState:
         """
         made = position.iteration - position.first_iteration - position.counters.skipped_updates
         self._check(tensors, position.ranks, made > 0, path)
-        self.vae.load_state_dict(tensors["model"])
-        self.average.load_state_dict(tensors["average"])
+        try:
+            self.vae.load_state_dict(tensors["model"])
+            self.average.load_state_dict(tensors["average"])
+        except RuntimeError as error:
+            raise CheckpointError(f"{path}: {' '.join(str(error).split())}") from error
         set_optimizer(self.optimizer, tensors["optimizer"], str(path))
         if self.penalty:
             self.penalty.load(tensors["singular_vectors"])

@@ -84,6 +84,7 @@ class Outputs:
 
     def mark_finished(self) -> None:
         """Copy the log with the last evaluation to latest-*, and write FINISHED_FILE, unless the last checkpoint is missing."""
+        self._log_broken()
         if self.world.is_main and not self.not_saved:
             with self._surviving_full_disk(FINISHED_FILE), written_whole(self.folder / FINISHED_FILE) as partial:
                 save_log(self.folder / "latest")

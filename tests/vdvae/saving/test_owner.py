@@ -24,7 +24,7 @@ def contents(folder: Path) -> dict[Path, bytes]:
 def test_a_second_run_in_a_folder_is_refused_by_the_owners_name_and_writes_nothing(tmp_path, flags):
     with owned(tmp_path / "run", World()):
         before = contents(tmp_path)
-        with pytest.raises(StartError, match=f"run is in use: process {os.getpid()} on {socket.gethostname()}, since 20.*--desc"):
+        with pytest.raises(StartError, match=f"run is in use, by process {os.getpid()} on {socket.gethostname()}, since 20.*--desc"):
             train(tmp_path, *flags)
         assert contents(tmp_path) == before
         with owned(tmp_path / "other", World()):  # another run is not in the way
@@ -101,6 +101,6 @@ def test_a_lock_that_others_may_not_read_is_refused_all_the_same(tmp_path, monke
 
     unreadable = os.open(os.devnull, os.O_WRONLY)
     monkeypatch.setattr(fcntl, "flock", refused)
-    with pytest.raises(StartError, match="run is in use: another process"), owned(tmp_path / "run", World()):
+    with pytest.raises(StartError, match="run is in use, by another process"), owned(tmp_path / "run", World()):
         pass
     os.close(unreadable)
