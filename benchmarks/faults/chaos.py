@@ -1,6 +1,6 @@
 """Kills ranks of a training run at random moments, resumes it, and compares its end with the end of an undisturbed run.
 
-    python -m benchmarks.faults.chaos --kills 50 --ranks 2
+    python -m benchmarks.faults.chaos --kills 50 --ranks 3
 
 Prints a table of what was hit; exit code 1 when a bit differs or a step was lost. Takes about ten seconds a kill.
 """
@@ -98,7 +98,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Kill, resume and compare; returns 1 when the end differs."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.faults.chaos", description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=50)
-    parser.add_argument("--ranks", type=int, default=2)
+    parser.add_argument("--ranks", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0, help="of the random moments and ranks")
     options = parser.parse_args(arguments)
     chance, updates, hits, codes = random.Random(options.seed), 8 * options.kills, Counter(), Counter()
