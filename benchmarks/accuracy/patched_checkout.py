@@ -4,7 +4,8 @@
 
 Prints a table and exits with 1 if a figure differs. It runs on a CPU with the stand-ins of benchmarks/cost/original_code.py.
 Where a pixel's bin mass is near 1e-5, float32 does not determine a gradient: another processor's kernels move its norm by
-percents, in the unpatched code too. So of a case's gradient norms the median error counts, and it may be 1e-2.
+percents, in the unpatched code too. So of a case's gradient norms the median error counts. In one case, UNDETERMINED, most
+norms are of this kind.
 """
 
 import argparse
@@ -18,7 +19,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = json.loads((ROOT / "tests/golden/upstream_parity.json").read_text())
-LOSS_TOLERANCE, GRADIENT_TOLERANCE = 2e-5, 1e-2
+LOSS_TOLERANCE, GRADIENT_TOLERANCE = 2e-5, 2e-4  # from golden/README.md, for a faithful implementation
+UNDETERMINED = {("small32", "vanilla/prior_const1"): 1e-2}
 
 
 def run(checkout: Path, what: str, argument: str, *flags: str) -> dict:
@@ -37,7 +39,7 @@ def compare_variant(case: str, variant: str, patched: Path) -> bool:
     actual = run(patched, "figures", case, "--sigma_param", name, *["--prior_const1"] * bool(const))
     loss = abs(actual["elbo"] / expected["elbo"] - 1)
     errors = [abs(actual["grad_norms"][name] / max(norm, 1e-30) - 1) for name, norm in expected["grad_norms"].items()]
-    holds = loss <= LOSS_TOLERANCE and statistics.median(errors) <= GRADIENT_TOLERANCE
+    holds = loss <= LOSS_TOLERANCE and statistics.median(errors) <= UNDETERMINED.get((case, variant), GRADIENT_TOLERANCE)
     verdict = "" if holds else "TOO FAR"
     print(f"| {case} | {variant} | {loss:.1e} | {statistics.median(errors):.1e} | {max(errors):.1e} | {verdict} |", flush=True)
     return holds
@@ -46,7 +48,8 @@ def compare_variant(case: str, variant: str, patched: Path) -> bool:
 def compare_case(case: str, checkout: Path, patched: Path) -> bool:
     """Prints the rows of one golden case and says whether all of them hold."""
     holds = run(checkout, "figures", case) == run(patched, "figures", case)
-    print(f"| {case} | no flags | {'bitwise the unpatched checkout' if holds else 'DIFFERS from the unpatched'} | | | |", flush=True)
+    verdict = "bitwise the unpatched checkout" if holds else "DIFFERS from the unpatched"
+    print(f"| {case} | no flags | {verdict} | | | |", flush=True)
     return all([holds, *(compare_variant(case, variant, patched) for variant in GOLDEN[case]["results"])])
 
 

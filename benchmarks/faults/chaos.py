@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
 FLAGS = (
     "--hps photos32_overfit --width 8 --zdim 2 --num_mixtures 1 --sigma_param explin --device cpu "
-    "--dec_blocks 1x1,4m1,32m4 --enc_blocks 32d8,4d4,1x1 --skip_threshold 5 --max_consecutive_skips 0 "
+    "--dec_blocks 1x1,4m1,32m4 --enc_blocks 32d8,4d4,1x1 --n_batch 2 --lr 0.03 --skip_threshold 5 --max_consecutive_skips 0 "
     "--iters_per_print 7 --iters_per_save 3 --iters_per_images 1000000 "
     "--num_images_visualize 2 --num_variables_visualize 0 --num_temperatures_visualize 0"
 ).split()

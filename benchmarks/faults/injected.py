@@ -25,7 +25,7 @@ from benchmarks.faults.injected_run import FAULTS
 from vdvae.data.cifar10 import FOLDER
 
 UPDATES, FAULTY, FULL_AT = 12, 5, 60_000
-EXTRA = ["--num_iters", str(UPDATES)]
+EXTRA = ["--num_iters", str(UPDATES), "--n_batch", "4"]
 
 
 class Row(NamedTuple):

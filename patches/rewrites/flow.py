@@ -274,7 +274,7 @@ def _last(call: ast.Call) -> str:
 
 
 def _network_inputs(method: ast.FunctionDef) -> set[str]:
-    """self, and the arguments of the method that go into calls on self, but for temperatures, of which a logarithm is taken."""
+    """self, and the method's arguments that go into calls on self. Temperatures are left out: their logarithm is taken."""
     inputs, nodes = {"self"}, list(ast.walk(method))
     logs = {node for call in nodes if isinstance(call, ast.Call) and _last(call).startswith("log") for node in ast.walk(call)}
     for call in nodes:

@@ -115,7 +115,7 @@ class _Body(ast.NodeTransformer):
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(0)
                 value = self.function(**given)
-        except Exception as error:
+        except Exception as error:  # other people's code may raise anything
             raise Unknown(f"cannot be computed: {error}") from None
         if not isinstance(value, torch.Tensor) or value.shape != next(iter(given.values())).shape:
             raise Unknown("returns something else than one value for each element; does it add them up?")

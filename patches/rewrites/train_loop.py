@@ -96,7 +96,7 @@ def _train_loop(source: Source, scope: ast.AST, updates: list[tuple[ast.Assign, 
         raise CannotPatch(source.problem(first, "a train_loss is logged before the loop that makes the updates", BY_HAND))
     steps = {dotted(next((word.value for word in call.keywords if word.arg == "step"), None)) for call in logs}
     if len(steps) != 1 or not all(steps):
-        raise CannotPatch(source.problem(first, "the update's number is not clear: step= in the log calls is not one name", BY_HAND))
+        raise CannotPatch(source.problem(first, "the update's number is not clear: step= in log calls is not one name", BY_HAND))
     reads = [dotted(node.value) for node in ast.walk(scope) if isinstance(node, ast.Attribute) and node.attr in HYPERPARAMETERS]
     if not any(reads):
         what = f"it is not clear where the hyper-parameters are: none of {', '.join(HYPERPARAMETERS)} is read here"

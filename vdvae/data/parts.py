@@ -50,8 +50,8 @@ def changes(parts: Parts, known: Parts) -> list[str]:
     }
     here = len(before) - len(groups["gone"])
     if here * 100 < len(before) * KEPT_PERCENT:
-        raise ValueError(f"of the {len(before)} images of this run {here} are there, less than {KEPT_PERCENT}%: give the --data_root "
-                         "that has them, or begin a new run from its weights with --restore_path")
+        raise ValueError(f"of the {len(before)} images of this run {here} are there, less than {KEPT_PERCENT}%: give the "
+                         "--data_root that has them, or begin a new run from its weights with --restore_path")
     found = [f"{len(names)} {what}: {first_names(sorted(names))}" for what, names in groups.items() if names]
     return [f"the images have changed since the state was saved; {line}" for line in found]
 

@@ -166,8 +166,8 @@ def _errors_on_screen(world: World) -> Iterator[None]:
 @contextlib.contextmanager
 def _env_world(device: str | None) -> Iterator[World]:
     if missing := _missing_variables():
-        raise LaunchError(f"{' and '.join(missing)} must be set where RANK or WORLD_SIZE is: {', '.join(ENV_VARIABLES)} make the ranks "
-                          "meet; unset RANK and WORLD_SIZE for a run on one rank")
+        raise LaunchError(f"{' and '.join(missing)} must be set where RANK or WORLD_SIZE is: {', '.join(ENV_VARIABLES)} make "
+                          "the ranks meet; unset RANK and WORLD_SIZE for a run on one rank")
     rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     store, *_ = next(dist.rendezvous("env://"))
     hosts = _from_all(store, "host", rank, size, socket.gethostname())

@@ -35,16 +35,17 @@ def begin_or_resume(hparams: Hparams, world: World,
 
     None, with nothing written, if the run in the folder is finished and `hparams` does not ask for more than it did.
     `load_data` gets the parts of a folder's images that the saved state has, None for a new run. The random generators are
-    set too. Raises StartError on all ranks, before anything is written, when one rank cannot begin: the folder holds another run, a file
-    is missing or damaged, or the saved run had other settings.
+    set too. Raises StartError on all ranks, before anything is written, when one rank cannot begin: the folder holds another
+    run, a file is missing or damaged, or the saved run had other settings.
     """
     data, state, position, messages = world.agree(lambda: _prepared(hparams, world, load_data))
     if len(set(world.gather_objects(position and position.iteration))) > 1:
-        raise StartError(f"the ranks do not find the same states in {hparams.run_folder}: start again when all machines see its files")
+        raise StartError(f"the ranks do not find the same states in {hparams.run_folder}: start again when all machines "
+                         "see its files")
     if any(world.gather_objects(_is_finished(hparams, position))):
         if world.is_main:
-            print(f"{hparams.run_folder} is finished, after {position.iteration} updates: nothing is done. A larger --num_iters or "
-                  "--num_epochs goes on with it")
+            print(f"{hparams.run_folder} is finished, after {position.iteration} updates: nothing is done. A larger "
+                  "--num_iters or --num_epochs goes on with it")
         return None
     if hparams.resume and world.is_main:
         _reopen(hparams.run_folder, position)

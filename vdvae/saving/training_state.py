@@ -55,7 +55,7 @@ class TrainingState:
     def restore(self, position: Position, tensors: dict, path: Path) -> None:
         """Set everything to a saved state, but for the noise.
 
-        Raises CheckpointError, naming `path` and what is wrong in it, for tensors that are not those of this model and these ranks.
+        Raises CheckpointError, naming `path` and what is wrong there, for tensors that do not fit this model and these ranks.
         """
         made = position.iteration - position.first_iteration - position.counters.skipped_updates
         self._check(tensors, position.ranks, made > 0, path)

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 
 import torch
 
@@ -72,12 +73,17 @@ def compile_parts(vae: VAE) -> None:
     The first forward and backward pass compiles: about a minute for each shape of block on a CPU.
     """
     keep_compiled_code_apart()
-    torch._inductor.config.fallback_random = True  # the generator's own noise
-    torch._dynamo.config.recompile_limit = SHAPES
+    _allow_shapes(torch._dynamo.config)
+    how = {"fullgraph": True, "dynamic": False, "options": {"fallback_random": True}}  # the generator's own noise
     for block in (*vae.encoder.enc_blocks, *vae.decoder.dec_blocks):
-        block.compile(fullgraph=True, dynamic=False)
+        block.compile(**how)
     likelihood = vae.decoder.out_net
-    likelihood.nll = torch.compile(likelihood.nll, fullgraph=True, dynamic=False)
+    likelihood.nll = torch.compile(likelihood.nll, **how)
+
+
+def _allow_shapes(config: ModuleType) -> None:
+    """Let PyTorch compile code for SHAPES shapes. The limit has no public name, and PyTorch 2.6 has another one."""
+    setattr(config, "recompile_limit" if hasattr(config, "recompile_limit") else "cache_size_limit", SHAPES)
 
 
 def keep_compiled_code_apart() -> None:

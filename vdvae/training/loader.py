@@ -151,5 +151,5 @@ def _check_apart(hparams: Hparams) -> None:
     root = Path(hparams.data_root).resolve()
     has_parts = (root / "train").is_dir()
     if hparams.dataset == "folder" and not has_parts and Path(hparams.save_dir).resolve().is_relative_to(root):
-        raise ValueError(f"save_dir {hparams.save_dir} lies in data_root {hparams.data_root}, so the run's sample sheets would become "
-                         "images: name your folder of images with --data_root, or another --save_dir")
+        raise ValueError(f"save_dir {hparams.save_dir} lies in data_root {hparams.data_root}, so the run's sample sheets would "
+                         "become images: name your folder of images with --data_root, or another --save_dir")

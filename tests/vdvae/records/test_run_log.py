@@ -1,56 +1,13 @@
-"""Reading logs: counts without double counting, labels, final losses, and what is said about damaged files."""
+"""Reading logs: counts without double counting, labels and final losses."""
 
-import json
 import math
 
 import pytest
 
+from tests.vdvae.records.log_lines import OWN_HPARAMS, event, high_grad_line, hparam_lines, loss_line, own, train_line
 from vdvae.records.run_counts import event_counts
-from vdvae.records.run_log import TOTAL_KEYS, read_run
+from vdvae.records.run_log import read_run
 from vdvae.records.step_report import REASONS
-
-OWN_HPARAMS = {"seed": 3, "sigma_param": "explin", "posterior_sigma_param": None, "prior_sigma_param": None,
-               "prior_const1": False, "dataset": "cifar10"}
-
-
-def hparam_lines(hparams):
-    return [{"time": "t", "type": "hparam", "key": key, "value": value} for key, value in hparams.items()]
-
-
-def train_line(step, totals=None, elbo=2.5, **window):
-    line = {"time": "t", "type": "train_loss", "model": "test", "lr": 1e-4, "epoch": 1, "step": step, "elbo": elbo,
-            "elbo_filtered": 2.5, "distortion": 2.0, "rate": 0.5, "grad_norm": 10.0, "distortion_nans": 0,
-            "rate_nans": 0, "skipped_updates": 0, "iter_time": 0.1}
-    if totals is not None:
-        line |= {key: totals.get(name, 0) for name, key in TOTAL_KEYS.items()}
-    return line | window
-
-
-def high_grad_line(step, total):
-    return train_line(step, {"skipped_updates": total, "high_grad": total})
-
-
-def loss_line(kind, step, elbo):
-    return {"time": "t", "type": kind, "epoch": 1, "step": step, "n_batches": 2, "elbo": elbo, "filtered_elbo": 2.4}
-
-
-def event(step, reason, rank=0):
-    return {"time": "t", "step": step, "epoch": 1, "rank": rank, "reason": reason, "skipped": True, "origin": "encoder"}
-
-
-@pytest.fixture
-def write_run(tmp_path):
-    """Write log.jsonl, and events.jsonl unless events is None; returns the folder."""
-    def write(lines, events=(), tail=""):
-        (tmp_path / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines) + tail)
-        if events is not None:
-            (tmp_path / "events.jsonl").write_text("".join(json.dumps(line) + "\n" for line in events))
-        return tmp_path
-    return write
-
-
-def own(*lines, **hparams):
-    return [*hparam_lines(OWN_HPARAMS | hparams), *lines]
 
 
 def test_own_run_counts_distinct_updates(write_run):
@@ -222,74 +179,6 @@ def test_original_test_loss_has_no_step(write_run):
     line = {"time": "t", "type": "test_loss", "elbo": 2.0, "filtered_elbo": 2.0}
     run = read_run(write_run([*hparam_lines({"seed": 0}), line], events=None))
     assert run.final_nelbo == (2.0, "test") and run.last_step is None and run.counts["skipped_updates"] is None
-
-
-def test_line_cut_off_at_the_end_is_left_out_and_said(write_run):
-    run = read_run(write_run(own(train_line(10, {})), tail='{"time": "t", "type": "tra'))
-    assert run.last_step == 10
-    assert run.notes == ["log.jsonl: the last line (8) was cut off in mid-write and is left out"]
-
-
-def test_event_cut_off_inside_a_character_is_left_out_and_said(write_run):
-    folder = write_run(own(train_line(10, {})))
-    (folder / "events.jsonl").write_bytes('{"time": "é'.encode()[:-1])
-    assert read_run(folder).notes == ["events.jsonl: the last line (1) was cut off in mid-write and is left out"]
-
-
-def test_whole_last_line_without_newline_counts(write_run):
-    assert read_run(write_run(own(), tail=json.dumps(train_line(7, {})))).last_step == 7
-
-
-@pytest.mark.parametrize("line, message", [
-    ("{garbage", "line 7: not JSON"),
-    ("", "line 7: not JSON"),
-    ("[1, 2]", "line 7: expected a JSON object"),
-    ('{"type": "hparam", "key": "lr"}', "line 7: an hparam line needs key and value"),
-    ('{"type": "eval_loss", "step": 3}', "line 7: elbo is None"),
-    ('{"type": "eval_loss", "step": 3.5, "elbo": 1.0}', "line 7: step is 3.5"),
-])
-def test_bad_line_is_named(write_run, line, message):
-    with pytest.raises(ValueError, match=message):
-        read_run(write_run(own(), tail=line + "\n" + json.dumps(train_line(7, {})) + "\n"))
-
-
-def test_train_line_with_some_totals_missing_is_named(write_run):
-    line = train_line(7, {})
-    del line["total_grad_nans"]
-    with pytest.raises(ValueError, match="line 7: total_grad_nans is None"):
-        read_run(write_run(own(line)))
-
-
-@pytest.mark.parametrize("line, message", [
-    (event(1, "sneezed"), "line 1: reason is 'sneezed', allowed are rate_nan, distortion_nan, grad_nan, high_grad"),
-    ({"step": 1, "reason": "rate_nan"}, "line 1: an event needs an origin"),
-    ({"reason": "rate_nan", "origin": "encoder"}, "line 1: step is None"),
-    (3, "line 1: expected a JSON object"),
-])
-def test_bad_event_is_named(write_run, line, message):
-    with pytest.raises(ValueError, match=f"events.jsonl, {message}"):
-        read_run(write_run(own(), [line]))
-
-
-def test_bad_iters_per_print_is_named(write_run):
-    with pytest.raises(ValueError, match="iters_per_print is 0"):
-        read_run(write_run(hparam_lines({"seed": 1, "iters_per_print": 0}) + [train_line(0)]))
-
-
-@pytest.mark.parametrize("lines", [[], [{"time": "t", "message": "hello"}], [event(1, "rate_nan")]])
-def test_file_without_log_lines_is_refused(write_run, lines):
-    with pytest.raises(ValueError, match="is not a run's log"):
-        read_run(write_run(lines))
-
-
-def test_missing_paths_are_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"nowhere does not exist; a run folder .* holds log.jsonl"):
-        read_run(tmp_path / "nowhere")
-    with pytest.raises(FileNotFoundError, match=r"log.jsonl does not exist"):
-        read_run(tmp_path)
-    (tmp_path / "log.txt").write_text("hello")
-    with pytest.raises(ValueError, match="neither a run folder nor a .jsonl file"):
-        read_run(tmp_path / "log.txt")
 
 
 def test_a_jsonl_file_can_be_named_directly(write_run):

@@ -1,20 +1,22 @@
 """Compiled parts compute what the plain ones do, for the same noise, and are made once for each shape."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from vdvae.model.vae import VAE
 from vdvae.ranks.distributed import World
-from vdvae.step.acceleration import compile_parts, memory_format
+from vdvae.step.acceleration import SHAPES, _allow_shapes, compile_parts, memory_format
 from vdvae.step.optimizer import make_optimizer
 from vdvae.step.train_step import TrainStep, average_of
 
 
 @pytest.fixture(autouse=True)
 def settings_of_the_compiler():
-    """compile_parts changes them for the process; they come back."""
+    """compile_parts sets the limit of shapes for the process; it comes back."""
     torch.compiler.reset()
-    with torch._inductor.config.patch(fallback_random=False), torch._dynamo.config.patch(recompile_limit=8):
+    with torch._dynamo.config.patch(recompile_limit=8):
         yield
 
 
@@ -41,6 +43,13 @@ def test_compiled_updates_are_the_plain_ones_to_rounding(small_hparams, small_ba
     assert names[0] == names[1]
     # Six parts, four graphs: encoder block, decoder block on an initial state and on a later one, likelihood.
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 4
+
+
+@pytest.mark.parametrize("name", ["recompile_limit", "cache_size_limit"])
+def test_the_limit_of_shapes_is_set_under_either_name(name):
+    config = SimpleNamespace(**{name: 8})
+    _allow_shapes(config)
+    assert vars(config) == {name: SHAPES}
 
 
 PROGRAM = """
