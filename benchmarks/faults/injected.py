@@ -141,15 +141,20 @@ def data_files(folder: Path) -> Iterator[Row]:
 
 
 def image_files(folder: Path) -> Iterator[Row]:
-    """A truncated file among one's own images."""
+    """Truncated files among one's own images: one, then all."""
     import imageio.v3 as imageio
 
-    folder.mkdir()
+    pictures = folder / "pictures"
+    pictures.mkdir(parents=True)
     for n in range(40):
-        imageio.imwrite(folder / f"{n:02}.png", np.random.default_rng(n).integers(0, 256, (40, 40, 3), dtype=np.uint8))
-    for path in folder.iterdir():
+        imageio.imwrite(pictures / f"{n:02}.png", np.random.default_rng(n).integers(0, 256, (40, 40, 3), dtype=np.uint8))
+    flags = ["--dataset", "folder", "--data_root", pictures, "--image_size", "32"]
+    cut_in_half(pictures / "07.png")
+    done = run(folder / "one", *flags)
+    yield Row("one own image truncated", done.returncode == 0 and "07.png" in done.stderr, "named; trained to the end without it")
+    for path in pictures.iterdir():
         cut_in_half(path)
-    done = run(folder / "runs", "--dataset", "folder", "--data_root", folder, "--image_size", "32")
+    done = run(folder / "all", *flags)
     yield Row("own images truncated", done.returncode != 0 and ".png" in done.stderr, f"code {done.returncode}, named")
 
 

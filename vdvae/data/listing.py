@@ -11,6 +11,7 @@ from pathlib import Path
 from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
+from vdvae.data.files import written_whole
 from vdvae.data.image_file import SUFFIXES, UNDECODABLE
 
 UNUSABLE_PERCENT = 10  # a larger share of files that cannot be used is an error; one file never is
@@ -132,11 +133,7 @@ def _read_cache(root: Path) -> dict[str, list]:
 def _write_cache(root: Path, found: dict[str, list]) -> None:
     """Write the cache if its folder can be written; ranks that write at the same time write the same."""
     path = _cache_file(root)
-    partial = path.with_suffix(f".{os.getpid()}")
-    try:
+    with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(json.dumps(found))
-        os.replace(partial, path)
-    except OSError:
-        with suppress(OSError):
-            partial.unlink()
+        with written_whole(path) as partial:
+            partial.write_text(json.dumps(found))
