@@ -15,10 +15,10 @@ def group(label, failed, bits=(5.0,), nan=(0,), skipped=(0,), splits=("valid",))
 
 
 @pytest.mark.parametrize("theirs, ours, verdict", [
-    (1, 0, "Failed: vanilla in 1 of 1 runs. explin did not fail (1 runs)."),
+    (1, 0, "Failed: vanilla in 1 of 1 runs. explin in none of 1."),
     (1, 1, "Both failed: vanilla in 1 of 1 runs, explin in 1 of 1 runs."),
     (0, 0, "No run failed (vanilla, explin): this says nothing about stability."),
-    (0, 1, "Failed: explin in 1 of 1 runs. vanilla did not fail (1 runs)."),
+    (0, 1, "Failed: explin in 1 of 1 runs. vanilla in none of 1."),
     (None, 1, "Whether vanilla or explin failed is unknown: a log has no counts."),
 ])
 def test_the_verdict_by_who_failed(theirs, ours, verdict):

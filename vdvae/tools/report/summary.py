@@ -27,7 +27,7 @@ def _verdict(group: dict, base: dict) -> str:
     if not group["failed"] and not base["failed"]:
         return f"No run failed ({base['parameterization']}, {group['parameterization']}): this says nothing about stability."
     failed, other = (base, group) if base["failed"] else (group, base)
-    return f"Failed: {_failures(failed)}. {other['parameterization']} did not fail ({other['runs']} runs)."
+    return f"Failed: {_failures(failed)}. {other['parameterization']} in none of {other['runs']}."
 
 
 def _failures(group: dict) -> str:
