@@ -11,6 +11,7 @@ class DatasetSpec:
     image_size: height and width in pixels; None where `--image_size` says.
     shift, scale: the network's input is (x + shift) * scale with x the pixel in 0..255.
     five_bit: the target is floored to multiples of 8 (32 grey levels).
+    published: the original has published figures and weights of it.
     """
 
     name: str
@@ -18,6 +19,7 @@ class DatasetSpec:
     shift: float
     scale: float
     five_bit: bool = False
+    published: bool = True
 
 
 # photos32: minus the mean and one over the standard deviation of the training crops, all channels together.
@@ -33,8 +35,8 @@ DATASETS: dict[str, DatasetSpec] = {
         DatasetSpec("imagenet64", 64, shift=-115.92961967, scale=1 / 69.37404),
         DatasetSpec("ffhq_256", 256, shift=-112.8666757481, scale=1 / 69.84780273, five_bit=True),
         DatasetSpec("ffhq_1024", 1024, shift=-0.4387 * 255, scale=1 / (0.2743 * 255)),
-        DatasetSpec("photos32", 32, shift=PHOTOS_SHIFT, scale=PHOTOS_SCALE),
-        DatasetSpec("photos32_ten", 32, shift=PHOTOS_SHIFT, scale=PHOTOS_SCALE),
-        DatasetSpec("folder", None, shift=FOLDER_SHIFT, scale=FOLDER_SCALE),
+        DatasetSpec("photos32", 32, shift=PHOTOS_SHIFT, scale=PHOTOS_SCALE, published=False),
+        DatasetSpec("photos32_ten", 32, shift=PHOTOS_SHIFT, scale=PHOTOS_SCALE, published=False),
+        DatasetSpec("folder", None, shift=FOLDER_SHIFT, scale=FOLDER_SCALE, published=False),
     )
 }

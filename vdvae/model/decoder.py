@@ -114,7 +114,7 @@ class Decoder(nn.Module):
         self.dec_blocks = nn.ModuleList(DecoderBlock(hparams, spec, len(specs)) for spec in specs)
         biased = sorted({spec.resolution for spec in specs if spec.resolution <= hparams.no_bias_above})
         self.bias_xs = nn.ParameterList(nn.Parameter(torch.zeros(1, hparams.widths[res], res, res)) for res in biased)
-        self.out_net = LogisticMixture(hparams.width, hparams.num_mixtures, hparams.dataset_spec.five_bit)
+        self.out_net = LogisticMixture(hparams.width, hparams.num_mixtures, hparams.dataset_spec.five_bit, hparams.exact_levels)
         self.gain = nn.Parameter(torch.ones(1, hparams.width, 1, 1))
         self.bias = nn.Parameter(torch.zeros(1, hparams.width, 1, 1))
 

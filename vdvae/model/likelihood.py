@@ -26,14 +26,20 @@ class MixtureParams(NamedTuple):
 class LogisticMixture(nn.Module):
     """A 1x1 convolution from the decoder's final state to the mixture, its nll and its samples.
 
-    Pixels lie in [-1, 1] on a grid of 256 levels, or of 32 levels with `five_bit`.
+    Pixels are one of 256 grey levels, -1 to 1 in steps of 2 / 255; with `five_bit` one of 32, from -1 in steps of 16 / 255.
+    The original takes bins of 2 / 31 for the latter, without an open one at the top, so that their probabilities sum to
+    0.5 to 1.03, and it rounds samples down. With `exact` they sum to 1, and samples are rounded to the nearest level. The
+    nll of 256 levels is the same either way.
     """
 
-    def __init__(self, width: int, num_mixtures: int, five_bit: bool = False):
+    def __init__(self, width: int, num_mixtures: int, five_bit: bool = False, exact: bool = False):
         super().__init__()
-        self.num_mixtures = num_mixtures
-        self.half_bin = 1 / 31 if five_bit else 1 / 255
-        self.log_inverse_bin = math.log(15.5 if five_bit else 127.5)
+        self.num_mixtures, self.exact = num_mixtures, exact
+        self.step = 8 if five_bit else 1
+        self.top_level = 256 - self.step
+        bin_width = 2 / 31 if five_bit and not exact else self.step / 127.5
+        self.half_bin, self.log_bin = bin_width / 2, math.log(bin_width)
+        self.top = self.top_level / 127.5 - 1 if exact else 1.0
         self.out_conv = conv(width, 10 * num_mixtures, 1)
 
     def forward(self, state: Tensor) -> MixtureParams:
@@ -61,8 +67,8 @@ class LogisticMixture(nn.Module):
         log_density = middle - params.log_scales - 2 * F.softplus(middle)
         has_mass = mass > MIN_BIN_MASS
         log_mass = torch.where(has_mass, mass, 1.0).log()  # the branch not taken must not divide by 0
-        inside = torch.where(has_mass, log_mass, log_density - self.log_inverse_bin)
-        return torch.where(x < -0.999, F.logsigmoid(upper), torch.where(x > 0.999, F.logsigmoid(-lower), inside))
+        inside = torch.where(has_mass, log_mass, log_density + self.log_bin)
+        return torch.where(x < -0.999, F.logsigmoid(upper), torch.where(x > self.top - 0.001, F.logsigmoid(-lower), inside))
 
     def sample(self, state: Tensor) -> Tensor:
         """Images uint8 `[B, H, W, 3]`: a component by Gumbel-max, then logistic noise, red before green before blue."""
@@ -75,7 +81,10 @@ class LogisticMixture(nn.Module):
         red = x[..., 0].clamp(-1, 1)
         green = (x[..., 1] + coeffs[..., 0] * red).clamp(-1, 1)
         blue = (x[..., 2] + coeffs[..., 1] * red + coeffs[..., 2] * green).clamp(-1, 1)
-        return ((torch.stack([red, green, blue], dim=-1) + 1) * 127.5).to(torch.uint8)
+        levels = (torch.stack([red, green, blue], dim=-1) + 1) * 127.5
+        if self.exact:
+            levels = ((levels / self.step).round() * self.step).clamp(max=self.top_level)
+        return levels.to(torch.uint8)
 
 
 def _conditional_means(params: MixtureParams, x: Tensor) -> Tensor:

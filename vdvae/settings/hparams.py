@@ -37,6 +37,8 @@ class Hparams(Settings):
         if size is None:
             raise HparamsError(f"dataset {self.dataset} has images of any size: give --image_size")
         object.__setattr__(self, "image_size", size)
+        if self.exact_levels is None:
+            object.__setattr__(self, "exact_levels", not self.dataset_spec.published)
         _check_first_resolution(self.enc_blocks, size)
         check_architecture(self.enc_blocks, self.dec_blocks, self.widths, size, self.bottleneck_multiple)
 

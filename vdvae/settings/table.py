@@ -56,6 +56,8 @@ class Settings:
     bottleneck_multiple: float = setting(0.25, "middle channels of a block as a share of its width", MODEL, 0)
     no_bias_above: int = setting(64, "largest decoder resolution with a learned initial state", MODEL, 0)
     num_mixtures: int = setting(10, "logistics in the mixture of each pixel", MODEL, 1)
+    exact_levels: bool | None = setting(
+        None, "grey levels whose probabilities sum to 1, samples rounded to the nearest; none: unless the set is published", MODEL)
 
     dataset: str = setting("cifar10", f"one of {', '.join(DATASETS)}", DATA)
     data_root: str = setting("./", "folder that holds the data set", NOTHING)

@@ -7,10 +7,10 @@ import torch
 from vdvae.model.likelihood import LogisticMixture, MixtureParams
 
 
-def mixture(logits, means, log_scales, coeffs) -> LogisticMixture:
+def mixture(logits, means, log_scales, coeffs, **grid) -> LogisticMixture:
     """A layer whose output is the given parameters at every pixel: shapes [M] and [3, M]."""
     count = len(logits)
-    layer = LogisticMixture(1, count)
+    layer = LogisticMixture(1, count, **grid)
     values = torch.cat([torch.tensor(logits), torch.tensor([means, log_scales, coeffs]).permute(1, 0, 2).flatten()])
     layer.out_conv.weight.data.zero_()
     layer.out_conv.bias.data.copy_(values)
@@ -30,6 +30,43 @@ def test_masses_of_all_grey_levels_sum_to_one():
     target[..., 2] = (torch.arange(256.0) - 127.5)[:, None, None] / 127.5
     joint = (-3 * layer.nll(torch.zeros(256, 1, 1, 1), target).double()).exp().sum().item()
     assert joint == pytest.approx(two_channel_mass(layer, (red, green)), rel=1e-4)
+
+
+# Per channel: broad, narrow beside the top level, narrow between two levels in the middle.
+SPREADS = [([0.0, 0.0, 0.0], -1.0), ([0.9, 0.93, 0.96], -3.0), ([0.02, 0.02, 0.02], -5.0)]
+
+
+@pytest.mark.parametrize("means, log_scale", SPREADS)
+def test_probabilities_of_all_exact_five_bit_colours_sum_to_one(means, log_scale):
+    """Of the 32^3 colours; the original's bins sum to another figure, which parity keeps."""
+    levels = (torch.arange(0.0, 256.0, 8.0) - 127.5) / 127.5
+    colours = torch.cartesian_prod(levels, levels, levels)[:, None, None]
+
+    def total(exact: bool) -> float:
+        layer = mixture([0.0], [[mean] for mean in means], [[log_scale]] * 3, [[0.4]] * 3, five_bit=True, exact=exact)
+        return (-3 * layer.nll(torch.zeros(len(colours), 1, 1, 1), colours).double()).exp().sum().item()
+
+    # Bins below 1e-5 take the density at their centre: 96 of them can be wrong by 1e-5 each, and exp(-3 nll) rounds to 3e-6.
+    assert total(exact=True) == pytest.approx(1, abs=1e-3)
+    assert abs(total(exact=False) - 1) > 0.01
+
+
+@pytest.mark.parametrize("five_bit, exact, step, bias", [(False, True, 1, 0), (True, True, 8, 0), (False, False, 1, -0.5)])
+def test_exact_samples_are_rounded_to_the_nearest_level(five_bit, exact, step, bias):
+    """The mean of 40,000 samples within five standard errors; the published rounding down makes them half a level darker."""
+    means = [[100.4 / 127.5 - 1], [-1.5], [1.5]]  # the last two lie beyond the first and the last level
+    layer = mixture([0.0], means, [[-4.0], [-7.0], [-7.0]], [[0.0]] * 3, five_bit=five_bit, exact=exact)
+    torch.manual_seed(0)
+    grey, black, white = layer.sample(torch.zeros(1, 1, 200, 200)).double().flatten(0, 2).unbind(1)
+    std = 127.5 * np.exp(-4.0) * np.pi / 3**0.5
+    assert grey.mean().item() - 100.4 == pytest.approx(bias, abs=5 * (std**2 + step**2 / 12) ** 0.5 / 200)
+    assert (grey % step == 0).all() and (black == 0).all() and (white == 256 - step).all()
+
+
+def test_the_nll_of_256_levels_is_the_published_one():
+    target = (torch.arange(255.0).reshape(1, 5, 17, 3) - 127.5) / 127.5
+    nlls = [mixture(LOGITS, MEANS, LOG_SCALES, COEFFS, exact=exact).nll(torch.zeros(1, 1, 5, 17), target) for exact in (False, True)]
+    assert torch.equal(*nlls)
 
 
 def two_channel_mass(layer: LogisticMixture, others) -> float:
