@@ -29,7 +29,8 @@ class UpBounded(Parameterization):
         require_positive("omega", self.omega)
 
     def _scale(self, raw: Tensor) -> Scale:
-        low, high = raw.clamp(max=0), raw.relu()  # at 0 the slope of low is 1, that of high is 0
+        # At 0 the slope of low is 1, that of high is 0. That of clamp(max=0) depends on the version of PyTorch.
+        low, high = raw.masked_fill(raw > 0, 0), raw.relu()
         rise = 1 - torch.exp(-high)
         return Scale(self.omega / 2 * (low.exp() + rise), low + rise.log1p() + math.log(self.omega / 2))  # eq. 12
 

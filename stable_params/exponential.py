@@ -51,5 +51,6 @@ class ExpLin(Parameterization):
     name: ClassVar[str] = "explin"
 
     def _scale(self, raw: Tensor) -> Scale:
-        low, high = raw.clamp(max=0), raw.relu()  # at 0 the slope of low is 1, that of high is 0
+        # At 0 the slope of low is 1, that of high is 0. That of clamp(max=0) depends on the version of PyTorch.
+        low, high = raw.masked_fill(raw > 0, 0), raw.relu()
         return Scale(low.exp() + high, low + high.log1p())  # eq. 11
