@@ -111,4 +111,5 @@ def _has_bf16(device: torch.device) -> bool:
     """Whether the device multiplies bfloat16 numbers itself; emulated, they are slower than float32."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    asks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # without public names; one that is gone answers no
+    return any(getattr(torch.cpu, name, bool)() for name in asks)
