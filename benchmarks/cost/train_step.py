@@ -36,7 +36,8 @@ MEMORY = {"bf16": ["--precision", "bf16"], "checkpoint_blocks": ["--plain", "--c
 PARTS = {"accumulate_steps 2": ["--plain", "--accumulate_steps", "2"]}
 COMPILED = {"compile": ["--precision", "fp32", "--compile"]}
 ALL = {"cpu": ["--precision", "bf16", "--compile"], "cuda": ["--precision", "bf16", "--compile", "--cuda_graphs"]}
-SHARED = [name for name in settings_that_change(Effect.MODEL, Effect.TRAINING) if name not in LABELLED]  # flags that ours and the original have
+OURS = (*LABELLED, "exact_levels")  # settings that the original does not have
+SHARED = [name for name in settings_that_change(Effect.MODEL, Effect.TRAINING) if name not in OURS]
 SCALES = {f"{flag}{' --prior_const1' if const else ''}": ["--sigma_param", flag, *(["--prior_const1"] if const else [])]
           for const in (False, True) for flag in ("vanilla", "upbounded1", "explin")}
 

@@ -5,6 +5,7 @@ import math
 import shutil
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -104,7 +105,8 @@ def _check_start(hparams: Hparams, world: World) -> None:
 
 def _check_same_run(position: Position, hparams: Hparams, world: World) -> None:
     """Raise HparamsError if a setting in MUST_STAY differs that --change does not name, or the number of ranks."""
-    saved = {name: position.hparams.get(name, getattr(Hparams, name)) for name in MUST_STAY}
+    # A setting that is younger than the saved run has its default there.
+    saved = vars(replace(hparams, **{name: position.hparams.get(name, getattr(Hparams, name)) for name in MUST_STAY}))
     new = {name: getattr(hparams, name) for name in MUST_STAY if name not in hparams.changes}
     differing = {name: value for name, value in new.items() if value != saved[name]}
     if differing:

@@ -80,6 +80,12 @@ def test_a_position_with_a_wrong_field_is_passed_over(copied, place, value):
     assert place.split("/")[-1] in message
 
 
+def test_a_run_that_is_older_than_a_setting_goes_on_with_the_settings_default(copied, capsys):
+    spoil(saved_states(copied)[0], "position.json", "hparams/exact_levels", MISSING)
+    train(copied.parent, "--resume", "--num_iters", 13)
+    assert "resumed at step 12" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("place, value", [
     ("model", MISSING), ("model", None), ("average", MISSING), ("optimizer", None), ("optimizer/state", MISSING), ("optimizer/state", {}),
     ("optimizer/state/0", MISSING), ("optimizer/state/3/exp_avg_sq", MISSING), ("optimizer/state/0/exp_avg_sq", torch.zeros(())),
