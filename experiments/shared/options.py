@@ -5,6 +5,8 @@ from pathlib import Path
 
 import torch
 
+from vdvae.step.acceleration import allow_tf32
+
 
 def add_shared_options(parser: argparse.ArgumentParser, seeds: int, out: str) -> None:
     """Add --seeds, --device and --out, the first and the last with these defaults."""
@@ -15,7 +17,7 @@ def add_shared_options(parser: argparse.ArgumentParser, seeds: int, out: str) ->
 
 
 def check_options(args: argparse.Namespace) -> None:
-    """Make the folder --out.
+    """Make the folder --out, and have GPUs multiply in float32: TF32's ten bits would decide which runs fail.
 
     Raises ValueError for a count below 1, a rate of --lrs that is not above 0, a --device that torch cannot use, and an
     --out that is a file.
@@ -25,6 +27,7 @@ def check_options(args: argparse.Namespace) -> None:
             raise ValueError(f"--{name} is {value}, it must be at least 1")
     if not all(lr > 0 for lr in vars(args).get("lrs", ())):
         raise ValueError(f"--lrs are {args.lrs}, they must be above 0")
+    allow_tf32(False)
     try:
         torch.zeros(1, device=args.device)
     except (RuntimeError, AssertionError) as error:

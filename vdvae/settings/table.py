@@ -87,6 +87,8 @@ class Settings:
         None, "convolutions in fp32, tf32 or bf16; none: bf16 where the device has it, else fp32", ROUNDING)
     compile: bool = setting(False, "compile the blocks with torch.compile, once for each shape", ROUNDING)
     cuda_graphs: bool = setting(False, "record the update once as a CUDA graph and replay it; one rank", ROUNDING)
+    deterministic: bool = setting(
+        False, "on a GPU, kernels that add in a fixed order: the same bits each time, and after --resume", ROUNDING)
     checkpoint_blocks: bool = setting(
         False, "compute each block again in the backward pass: less memory, more time", ROUNDING)
     accumulate_steps: int = setting(1, "parts that a batch of n_batch is worked through in: less memory", ROUNDING, 1)

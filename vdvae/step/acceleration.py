@@ -52,6 +52,17 @@ def tf32_in_training(precision: str | None) -> Iterator[None]:
         allow_tf32(False)
 
 
+def choose_kernels(deterministic: bool, device: torch.device) -> None:
+    """On a GPU, kernels that add in a fixed order if `deterministic`, else cuDNN's fastest, tried out for each shape.
+
+    Call it before the first kernel runs: cuBLAS reads its variable once. A CPU adds in a fixed order anyway.
+    """
+    if device.type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it PyTorch refuses deterministic products
+        torch.use_deterministic_algorithms(deterministic)
+        torch.backends.cudnn.benchmark = not deterministic
+
+
 def memory_format(hparams: Hparams) -> torch.memory_format:
     """Layout of the activations: channels last under bf16, where convolutions are faster in it."""
     return torch.channels_last if hparams.precision == "bf16" else torch.contiguous_format
@@ -61,7 +72,7 @@ def acceleration_line(hparams: Hparams) -> str:
     """One line for the log that names what is on."""
     parts = [f"convolutions in {hparams.precision}"]
     parts += ["channels last"] if memory_format(hparams) == torch.channels_last else []
-    switches = ("compile", "cuda_graphs", "checkpoint_blocks", "compress_gradients")
+    switches = ("compile", "cuda_graphs", "deterministic", "checkpoint_blocks", "compress_gradients")
     parts += [name for name in switches if getattr(hparams, name)]
     parts += [f"batches in {hparams.accumulate_steps} parts"] if hparams.accumulate_steps > 1 else []
     return "acceleration: " + ("plain, " if hparams.plain else "") + ", ".join(parts)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from vdvae.ranks.distributed import LaunchError, StartError, World, join_world
+from vdvae.step.acceleration import allow_tf32
 
 
 def whole(minimum: int) -> Callable[[str], int]:
@@ -55,7 +56,8 @@ def batches(count: int, n_batch: int) -> list[tuple[int, int]]:
 
 
 def run_alone(command: str, device: str | None, work: Callable[[World], str]) -> int:
-    """Print what `work` returns, and return 0; return 2 after one line on stderr for input that cannot be used."""
+    """Print what `work` returns, computed without TF32, and return 0; return 2 after one line on stderr for input that cannot be used."""
+    allow_tf32(False)
     try:
         with join_world(device) as world:
             if world.size > 1:

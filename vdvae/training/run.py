@@ -6,7 +6,7 @@ from vdvae.ranks.distributed import World
 from vdvae.saving.begin import begin_or_resume, begin_test
 from vdvae.saving.owner import owned
 from vdvae.settings.hparams import Hparams
-from vdvae.step.acceleration import allow_tf32, for_device
+from vdvae.step.acceleration import allow_tf32, choose_kernels, for_device
 from vdvae.training.evaluate import evaluate
 from vdvae.training.importance import importance_weighted
 from vdvae.training.loader import load_training_data
@@ -18,6 +18,7 @@ def run(hparams: Hparams, world: World) -> None:
     """Train, or with test_eval score the test images; raises StartError before any work if the input cannot be used."""
     hparams = world.agree(lambda: for_device(hparams, world.device, world.size))
     allow_tf32(False)  # tf32_in_training allows it where it was asked for
+    choose_kernels(hparams.deterministic, world.device)
     train_or_test = _test if hparams.test_eval else _train
     with owned(hparams.run_folder, world):
         train_or_test(hparams, world)

@@ -1,5 +1,6 @@
 """What makes training faster or smaller computes the same, and says clearly where it cannot be had."""
 
+import os
 from contextlib import contextmanager
 
 import pytest
@@ -10,7 +11,7 @@ from vdvae.model.vae import VAE
 from vdvae.ranks.distributed import StartError, World
 from vdvae.settings.checks import HparamsError
 from vdvae.settings.hparams import load_hparams
-from vdvae.step.acceleration import allow_tf32, acceleration_line, memory_format, for_device, tf32_in_training
+from vdvae.step.acceleration import allow_tf32, acceleration_line, choose_kernels, memory_format, for_device, tf32_in_training
 from vdvae.step.locate import worst_part
 from vdvae.step.optimizer import make_optimizer
 from vdvae.step.step_result import PendingReport
@@ -59,6 +60,20 @@ def test_compiling_for_a_gpu_needs_triton(small_hparams, monkeypatch):
     monkeypatch.setattr("vdvae.step.acceleration.find_spec", lambda name: None)
     with pytest.raises(HparamsError, match="needs the package triton"):
         for_device(small_hparams("--compile", "--precision", "fp32"), CUDA)
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_kernels_of_a_gpu_are_the_same_each_time_or_the_fastest(monkeypatch, asked):
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", asked)
+    try:
+        choose_kernels(asked, CPU)
+        assert torch.backends.cudnn.benchmark is asked and not torch.are_deterministic_algorithms_enabled()
+        choose_kernels(asked, CUDA)
+        assert torch.backends.cudnn.benchmark is not asked and torch.are_deterministic_algorithms_enabled() == asked
+        assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    finally:
+        torch.use_deterministic_algorithms(False)
 
 
 def test_graphs_are_for_one_rank(small_hparams):
