@@ -105,9 +105,10 @@ def test_compiled_with_dynamic_shapes_a_block_takes_two_sizes(form):
 
 
 def test_compiled_halves_of_a_channels_last_output_are_taken_as_they_are():
+    scale = UpBounded(1)
+
     def block(posterior_out, prior_out):
-        posterior = UpBounded(1).normal(*posterior_out.chunk(2, dim=1))
-        return posterior.kl(UpBounded(1).normal(*prior_out.chunk(2, dim=1)))
+        return scale.normal(*posterior_out.chunk(2, dim=1)).kl(scale.normal(*prior_out.chunk(2, dim=1)))
 
     outs = [torch.randn(2, 4, 3, 3).contiguous(memory_format=torch.channels_last).requires_grad_() for _ in range(2)]
     results = [torch.autograd.grad(f(*outs).sum(), outs) for f in (block, torch.compile(block, fullgraph=True))]
