@@ -1,6 +1,6 @@
 """The update as one CUDA graph: thousands of kernels, launched with one call."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from copy import copy
 from dataclasses import is_dataclass
 from typing import Any
@@ -43,14 +43,14 @@ class GraphedStep:
     """A TrainStep that is recorded at its fourth update and replayed from then on, called in the same way.
 
     Every update, the first ones too, reads batch, rate and stop from the same tensors, so that a resumed run, which warms
-    up again, computes what an undisturbed run does. A replay overwrites the results of the one before, which are read one
-    update late, so copies are returned.
+    up again, computes what an undisturbed run does. A replay overwrites the result of the one before, which is read one
+    update late, so a copy is returned: two copies take turns, and a result holds until the next but one.
     """
 
     def __init__(self, step: TrainStep, make_graph: Callable[[], CudaGraph]):
         self.step, self.graph, self.updates = step, make_graph(), 0
         self.inputs: list[Tensor] = []  # batch, rate and stop, from the first update on
-        self.result: StepResult | None = None  # what each replay fills, from the recording on
+        self.results: list[StepResult] = []  # from the recording on: what each replay fills, and its two copies
 
     def __call__(self, input: Tensor, target: Tensor, lr: float, stop: bool = False) -> StepResult:
         """As TrainStep. Raises ValueError for a batch of another shape than the first."""
@@ -62,9 +62,12 @@ class GraphedStep:
         if self.updates <= WARM_UP:
             return self.graph.warm_up(self._work)
         if self.updates == WARM_UP + 1:
-            self.result = self.graph.record(self._work)
+            recorded = self.graph.record(self._work)
+            self.results = [recorded, _copied(recorded), _copied(recorded)]
         self.graph.replay()
-        return _copied(self.result)
+        result = self.results[1 + self.updates % 2]
+        torch._foreach_copy_(list(_tensors(result)), list(_tensors(self.results[0])))
+        return result
 
     def _work(self) -> StepResult:
         return self.step(*self.inputs)
@@ -90,3 +93,12 @@ def _copied(item: Any) -> Any:
         vars(same).update({name: _copied(value) for name, value in vars(item).items()})
         return same
     return item
+
+
+def _tensors(item: Any) -> Iterator[Tensor]:
+    """The tensors that _copied copies, in one order."""
+    if isinstance(item, Tensor):
+        yield item
+    elif isinstance(item, tuple) or is_dataclass(item):
+        for part in item if isinstance(item, tuple) else vars(item).values():
+            yield from _tensors(part)
