@@ -1,6 +1,6 @@
 #!/bin/bash
 # Trains on several machines under Slurm:  sbatch --nodes 4 run_scripts/slurm_train.sh --hps cifar10 --desc big
-# Flags of sbatch win over these. Every rank must see all GPUs of its node: no --gpus-per-task, no --gpu-bind.
+# Flags of sbatch win over these. Each rank sees all GPUs of its node, or its own alone (--gpus-per-task, --gpu-bind).
 #SBATCH --job-name=vdvae
 #SBATCH --nodes=1
 #SBATCH --ntasks-per-node=8

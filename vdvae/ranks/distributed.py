@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import json
 import os
 import socket
 import sys
@@ -142,7 +143,7 @@ def join_world(device: str | None = None, port: int = 0) -> Iterator[World]:
         context = _env_world(device)
     else:
         _check_alone()
-        context = contextlib.nullcontext(World(device=_pick_device(device, World(), _spare_gpus(1))))
+        context = contextlib.nullcontext(World(device=_pick_device(device, World(), [_seen_gpus(1)])))
     with context as world:
         if "OMP_NUM_THREADS" not in os.environ:
             torch.set_num_threads(max(1, _cores() // world.local_size))
@@ -174,8 +175,8 @@ def _env_world(device: str | None) -> Iterator[World]:
     local_rank = int(os.environ.get("LOCAL_RANK", hosts[:rank].count(hosts[rank])))
     local_size = int(os.environ.get("LOCAL_WORLD_SIZE", hosts.count(hosts[rank])))
     world = World(rank, size, local_rank, local_size)
-    spare = min(map(int, _from_all(store, "spare_gpus", rank, size, str(_spare_gpus(local_size)))))
-    world = replace(world, device=_pick_device(device, world, spare))
+    seen = [json.loads(each) for each in _from_all(store, "gpus", rank, size, json.dumps(_seen_gpus(local_size)))]
+    world = replace(world, device=_pick_device(device, world, seen))
     dist.init_process_group(_backend(world.device), store=store, rank=rank, world_size=size)
     try:
         yield world
@@ -209,7 +210,7 @@ def _mpi_world(device: str | None, port: int) -> Iterator[World]:
     node = comm.Split_type(MPI.COMM_TYPE_SHARED)
     try:
         world = World(comm.rank, comm.size, node.rank, node.size)
-        world = replace(world, device=_pick_device(device, world, comm.allreduce(_spare_gpus(node.size), MPI.MIN)))
+        world = replace(world, device=_pick_device(device, world, comm.allgather(_seen_gpus(node.size))))
         if world.size > 1:
             dist.init_process_group(_backend(world.device), store=_meet(comm, node.size, port),
                                     rank=world.rank, world_size=world.size)
@@ -262,16 +263,21 @@ def _meet(comm, node_size: int, port: int) -> dist.TCPStore:
     return store or dist.TCPStore(*address, is_master=False)
 
 
-def _spare_gpus(local_size: int) -> int:
-    """GPUs of this node less its ranks."""
-    return torch.cuda.device_count() - local_size
+def _seen_gpus(local_size: int) -> tuple[int, str]:
+    """How many GPUs this process sees beyond one for each rank of its node, and the UUID of a GPU that is all it sees."""
+    count = torch.cuda.device_count()
+    return count - local_size, str(torch.cuda.get_device_properties(0).uuid) if count == 1 else ""
 
 
-def _pick_device(wanted: str | None, world: World, spare: int) -> torch.device:
-    """The device of this rank; `spare`, the GPUs less the ranks of the node that has the fewest, makes all ranks choose alike.
+def _pick_device(wanted: str | None, world: World, seen: list[tuple[int, str]]) -> torch.device:
+    """The device of this rank; `seen`, _seen_gpus of every rank, makes all ranks choose alike.
 
-    Raises LaunchError where cuda is wanted and a rank would have no GPU of its own.
+    Ranks that see one GPU each, all different ones (Slurm's --gpus-per-task), take those. Raises LaunchError where cuda is
+    wanted and a rank would have no GPU of its own.
     """
+    uuids = {uuid for _, uuid in seen}
+    apart = "" not in uuids and len(uuids) == world.size
+    spare = 0 if apart else min(number for number, _ in seen)
     few = f"a node's ranks exceed the GPUs that PyTorch sees there by {-spare}"
     if wanted == "cuda" and spare < 0:
         raise LaunchError(f"--device cuda: {few}; start at most one rank a GPU, or use --device cpu")
@@ -279,7 +285,7 @@ def _pick_device(wanted: str | None, world: World, spare: int) -> torch.device:
         if wanted is None and world.is_main and torch.cuda.device_count():
             print(f"note: {few}, so all ranks run on the CPU", file=sys.stderr)
         return torch.device("cpu")
-    device = torch.device("cuda", world.local_rank)
+    device = torch.device("cuda", 0 if apart else world.local_rank)
     torch.cuda.set_device(device)
     return device
 

@@ -1,12 +1,20 @@
-"""Prints the device that this rank gets, or the error, where each node seems to have one GPU: `picked_devices.py DEVICE ...`"""
+"""Prints the device that this rank gets, or the error, where each rank seems to see one GPU: `picked_devices.py DEVICE ...`
+
+It is the same GPU for all ranks, with `apart` in the environment a GPU of its own for each.
+"""
 
 import os
 import sys
+from types import SimpleNamespace
 
 import torch
 
-from vdvae.ranks.distributed import LaunchError, join_world
+from vdvae.ranks import distributed
+from vdvae.ranks.distributed import LaunchError, join_world, launched_rank
 
+UUID = f"GPU-{launched_rank() if 'apart' in os.environ else 0}"
+torch.cuda.get_device_properties = lambda _: SimpleNamespace(uuid=UUID)
+distributed._backend = lambda _: "gloo"
 torch.cuda.device_count, torch.cuda.set_device = lambda: 1, lambda _: None
 for wanted in sys.argv[1:]:
     try:

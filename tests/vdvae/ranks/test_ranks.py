@@ -114,6 +114,13 @@ def test_two_ranks_with_one_gpu_all_run_on_the_cpu_or_refuse_together(request, l
     assert done.stderr.count("so all ranks run on the CPU") == wanted.count("none")
 
 
+@pytest.mark.parametrize("launcher", ["run_mpi", "run_torchrun"])
+def test_two_ranks_that_see_one_gpu_each_take_it_if_the_gpus_differ(request, monkeypatch, launcher):
+    monkeypatch.setenv("apart", "yes")
+    done = request.getfixturevalue(launcher)(2, DEVICES, "none")
+    assert sorted(own_lines(done.stdout)) == ["none: rank 0 on cuda:0", "none: rank 1 on cuda:0"], done.stderr
+
+
 def test_one_rank_takes_the_gpu(run_python):
     assert run_python(DEVICES, "none", "cuda", "cpu").stdout.splitlines() == [
         "none: rank 0 on cuda:0", "cuda: rank 0 on cuda:0", "cpu: rank 0 on cpu"]
