@@ -101,7 +101,7 @@ class DecoderBlock(nn.Module):
         return _float32(out[:, : 2 * self.zdim]), out[:, 2 * self.zdim :]
 
     def _update(self, x: Tensor, z: Tensor) -> Tensor:
-        return self.resnet(x + self.z_proj(z.to(x.dtype)))
+        return self.resnet(x + self.z_proj(z.to(x.dtype, memory_format=_memory_format(x))))
 
 
 class Decoder(nn.Module):

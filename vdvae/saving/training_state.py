@@ -14,6 +14,7 @@ from vdvae.saving.checkpoint import (
     CheckpointError, check_shapes, named_tensors, restore_log, restore_optimizer, restore_weights, set_optimizer)
 from vdvae.saving.run_state import Position
 from vdvae.settings.hparams import Hparams
+from vdvae.step.acceleration import memory_format
 from vdvae.step.optimizer import make_optimizer, optimizer_file
 from vdvae.step.spectral import SpectralPenalty
 from vdvae.step.train_step import average_of
@@ -86,9 +87,12 @@ class TrainingState:
 
 
 def new_vae(hparams: Hparams, world: World) -> tuple[VAE, VAE]:
-    """The model and its average, with the weights of the files that the flags name; the same on all ranks."""
+    """The model and its average, with the weights of the files that the flags name; the same on all ranks.
+
+    The weights have the layout of the activations, so that no convolution has to turn them.
+    """
     torch.manual_seed(hparams.seed)
-    vae = VAE(hparams)
+    vae = VAE(hparams).to(memory_format=memory_format(hparams))
     if hparams.restore_path:
         restore_weights(vae, hparams.restore_path)
     average = average_of(vae)
