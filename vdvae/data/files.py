@@ -77,6 +77,8 @@ def _flush(path: Path) -> None:
 
 
 def _flush_one(path: Path) -> None:
+    if not hasattr(os, "O_DIRECTORY"):
+        return  # Windows opens no folders, and flushes no file that is open for reading alone
     descriptor = os.open(path, os.O_RDONLY)
     os.fsync(descriptor)
     os.close(descriptor)

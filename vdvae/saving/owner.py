@@ -1,6 +1,5 @@
 """One run folder has one owner: a process that holds the lock of a file in the folder until the process ends."""
 
-import fcntl
 import os
 import socket
 import sys
@@ -8,7 +7,12 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO
+
+try:
+    import fcntl
+except ModuleNotFoundError:  # Windows
+    fcntl = None
 
 from vdvae.ranks.distributed import World
 
@@ -38,6 +42,8 @@ def _held(folder: Path) -> Iterator[None]:
             try:
                 yield
             finally:
+                if fcntl is None:
+                    file.close()  # Windows removes no open file
                 path.unlink(missing_ok=True)
     finally:
         for each in new:
@@ -50,7 +56,7 @@ def _locked(path: Path) -> BinaryIO:
     for _ in range(100):
         file = open(path, "ab+", buffering=0)
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(file)
         except (BlockingIOError, PermissionError):
             raise BlockingIOError(f"{path.parent} is in use, by {_signature(file)}: wait for its end, or choose another --desc or "
                                   f"--save_dir. If that machine is gone, remove {path}") from None
@@ -61,6 +67,13 @@ def _locked(path: Path) -> BinaryIO:
                 return file
         file.close()
     raise OSError(f"{path} is replaced again and again, so it cannot be locked")
+
+
+def lock(file: IO) -> None:
+    """Lock an open file; raises BlockingIOError or PermissionError if another process holds it, else OSError if there is no lock."""
+    if fcntl is None:
+        raise OSError("this system has no flock")
+    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _sign(file: BinaryIO, path: Path) -> None:

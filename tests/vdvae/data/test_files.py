@@ -45,6 +45,17 @@ def test_content_is_on_the_disk_before_the_name_and_the_name_before_the_end(tmp_
     assert done[-3:] == [(tmp_path / "target").stat().st_ino, "renamed", tmp_path.stat().st_ino]
 
 
+def test_where_folders_cannot_be_opened_nothing_is_flushed(tmp_path, make, monkeypatch):
+    def refused(*_):
+        raise PermissionError("Windows opens no folders")
+
+    monkeypatch.delattr(os, "O_DIRECTORY")
+    monkeypatch.setattr(os, "open", refused)
+    with written_whole(tmp_path / "target") as partial:
+        make(partial, "new")
+    assert content_of(tmp_path / "target") == "new"
+
+
 @pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
 def test_an_error_leaves_the_old_content_and_nothing_else(tmp_path, make, error):
     target = tmp_path / "target"
