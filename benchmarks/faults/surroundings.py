@@ -72,7 +72,7 @@ def full_disks(folder: Path) -> Iterator[Row]:
     """A disk that TensorBoard's sheets fill, with one sheet after each update."""
     run(folder / "calm")
     flags = ["--tensorboard", "--iters_per_images", "1", "--num_images_visualize", "8", "--num_variables_visualize", "6"]
-    done = run(folder / "full", *flags, around=LIMIT.format(300) + '"$@"')
+    done = run(folder / "full", *flags, around=LIMIT.format(600) + '"$@"')
     reported = done.stderr.count("error: TensorBoard")
     yield Row("TensorBoard on a full disk", (done.returncode, reported) == (0, 1) and same_end(folder / "full", folder / "calm"),
               f"code {done.returncode}, reported {reported} times, the undisturbed end")

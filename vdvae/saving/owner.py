@@ -14,6 +14,7 @@ try:
 except ModuleNotFoundError:  # Windows
     fcntl = None
 
+from vdvae.data.files import folder_if_used
 from vdvae.ranks.distributed import World
 
 OWNER_FILE = "owner.txt"  # in the run's folder while a process holds it, and after a process that was killed
@@ -33,22 +34,15 @@ def owned(folder: Path, world: World) -> Iterator[None]:
 
 @contextmanager
 def _held(folder: Path) -> Iterator[None]:
-    new = [each for each in (folder, *folder.parents) if not each.exists()]
     path = folder / OWNER_FILE
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with _locked(path) as file:
-            _sign(file, path)
-            try:
-                yield
-            finally:
-                if fcntl is None:
-                    file.close()  # Windows removes no open file
-                path.unlink(missing_ok=True)
-    finally:
-        for each in new:
-            with suppress(OSError):  # it is not empty
-                each.rmdir()
+    with folder_if_used(folder), _locked(path) as file:
+        _sign(file, path)
+        try:
+            yield
+        finally:
+            if fcntl is None:
+                file.close()  # Windows removes no open file
+            path.unlink(missing_ok=True)
 
 
 def _locked(path: Path) -> BinaryIO:
