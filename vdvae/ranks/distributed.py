@@ -183,7 +183,8 @@ def _env_world(device: str | None) -> Iterator[World]:
         _part()
         raise
     except BaseException:  # to leave the group would wait for ranks that wait for this one
-        _print_error()
+        traceback.print_exc()
+        sys.stdout.flush()
         os._exit(1)
     _part()
 
@@ -217,20 +218,13 @@ def _mpi_world(device: str | None, port: int) -> Iterator[World]:
         raise
     except BaseException:
         if comm.size > 1:
-            _print_error()
+            traceback.print_exc()
+            sys.stdout.flush()
             time.sleep(1)  # Abort loses the output that mpiexec has not read yet
             comm.Abort(1)  # without it the other ranks wait for this one for ever
         raise
     finally:
         _part()
-
-
-def _print_error() -> None:
-    """Print the traceback and all that was printed before it: the process ends without the interpreter's end."""
-    with contextlib.suppress(OSError, ValueError):
-        traceback.print_exc()
-        sys.stdout.flush()
-        sys.stderr.flush()
 
 
 def _part() -> None:

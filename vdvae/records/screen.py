@@ -7,7 +7,7 @@ from typing import TextIO
 
 
 class _Forgiving:
-    """A stream without errors: what cannot be written is lost."""
+    """A stream that loses what cannot be written."""
 
     def __init__(self, stream: TextIO):
         self.stream = stream

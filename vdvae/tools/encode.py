@@ -60,7 +60,7 @@ def decode_file(run: Path, latents: Path, out: Path, world: World, seed: int = 0
             z = [torch.from_numpy(np.array(block)).to(world.device) for block in arrays.batch(*span)]
             for path, image in zip(targets[slice(*span)], vae.decode(z, temperature).cpu().numpy(), strict=True):
                 path.parent.mkdir(parents=True, exist_ok=True)
-                imageio.imwrite(path, image, extension=".png")
+                path.write_bytes(imageio.imwrite("<bytes>", image, extension=".png"))
     return f"{out}: {len(targets)} images from the latents of {len(arrays.z)} of {len(vae.latent_shapes)} blocks"
 
 

@@ -44,7 +44,9 @@ def writing(path: Path, names: Sequence[str], shapes: Sequence[Shape]) -> Iterat
     with TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as folder:
         def new(name: str, *shape: int) -> np.ndarray:
             array = np.lib.format.open_memmap(Path(folder, f"{name}.npy"), "w+", np.float32, (len(names), *shape))
-            _reserve(Path(folder, f"{name}.npy"))
+            if hasattr(os, "posix_fallocate"):  # on Linux; takes the room now, or raises OSError
+                with open(array.filename, "r+b") as file:
+                    os.posix_fallocate(file.fileno(), 0, array.offset + array.nbytes)
             return array
 
         z, kl = [new(z_name(index), *shape) for index, shape in enumerate(shapes)], new("kl", len(shapes))
@@ -86,13 +88,6 @@ def _check_room(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise OSError(f"{folder} has {free / 1e9:.1f} GB free, the latents need {needed / 1e9:.1f} GB while written")
-
-
-def _reserve(path: Path) -> None:
-    """Take the room of a whole file on the disk now; raises OSError if there is too little."""
-    if hasattr(os, "posix_fallocate"):  # Linux
-        with path.open("r+b") as file:
-            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
 
 
 def _unzip(path: Path, folder: Path) -> dict[str, np.ndarray]:

@@ -60,7 +60,7 @@ def _writer(out: Path):
 
 def _write_sheet(out: Path, drawn: Iterator[np.ndarray]) -> None:
     with written_whole(out) as partial:
-        imageio.imwrite(partial, sheet(np.concatenate(list(drawn))), extension=".png")
+        partial.write_bytes(imageio.imwrite("<bytes>", sheet(np.concatenate(list(drawn))), extension=".png"))
 
 
 def _write_array(out: Path, drawn: Iterator[np.ndarray]) -> None:
@@ -71,7 +71,7 @@ def _write_array(out: Path, drawn: Iterator[np.ndarray]) -> None:
 def _write_folder(out: Path, drawn: Iterator[np.ndarray]) -> None:
     with filled_or_not(out):
         for index, image in enumerate(chain.from_iterable(drawn)):
-            imageio.imwrite(out / f"{index:06d}.png", image)
+            (out / f"{index:06d}.png").write_bytes(imageio.imwrite("<bytes>", image, extension=".png"))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -40,4 +40,4 @@ def write_sample_sheet(path: Path, vae: VAE, originals: Tensor, preprocess: Prep
     with own_noise(hparams.seed, world):
         rows = sheet_rows(vae, originals.to(world.device), preprocess, hparams)
     with written_whole(path) as partial:
-        imageio.imwrite(partial, tile(rows), extension=".png")
+        partial.write_bytes(imageio.imwrite("<bytes>", tile(rows), extension=".png"))

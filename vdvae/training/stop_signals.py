@@ -1,7 +1,4 @@
-"""Signals that ask a run to stop: the first lets the step end and the state be saved, the second ends at once.
-
-SIGHUP is what a terminal or an ssh connection sends when it goes away. Windows has SIGTERM and SIGINT alone.
-"""
+"""Signals that ask a run to stop: the first lets the step end and the state be saved, the second ends at once."""
 
 import os
 import signal
@@ -21,7 +18,7 @@ class StopRequest:
     def receive(self, number: int, frame: object = None) -> None:
         """Remember the first signal; on the second leave the process with exit code 128 + its number.
 
-        A SIGHUP is not counted: a terminal that closes sends it twice, and some systems send a SIGTERM with it.
+        A SIGHUP is not counted, as a terminal that closes sends several.
         """
         name = signal.Signals(number).name
         if name == "SIGHUP":

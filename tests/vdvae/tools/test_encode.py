@@ -222,12 +222,12 @@ def test_a_disk_that_fills_while_decoding_leaves_no_images(run, pictures, tmp_pa
     assert main(run, pictures, "--out", tmp_path / "l.npz") == 0
     written = []
 
-    def full(path, image, extension):
+    def full(path, content):
         written.append(path)
         path.touch()
         if len(written) == 2:
             raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(encode.imageio, "imwrite", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     assert main(run, tmp_path / "l.npz", "--decode", tmp_path / "new/out") == 2
     assert "No space left" in capsys.readouterr().err and not (tmp_path / "new").exists()

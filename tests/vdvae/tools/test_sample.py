@@ -1,5 +1,7 @@
 """Images drawn from a run: the three kinds of output, the seed, what is refused."""
 
+from pathlib import Path
+
 import imageio.v3 as imageio
 import numpy as np
 import pytest
@@ -58,11 +60,11 @@ def test_a_run_that_never_saved_is_named(run, tmp_path, capsys):
 
 
 def test_a_disk_that_fills_leaves_no_images(run, tmp_path, monkeypatch, capsys):
-    def full(path, image):
+    def full(path, content):
+        path.touch()
         if path.name == "000002.png":
             raise OSError(28, "No space left on device")
-        path.touch()
 
-    monkeypatch.setattr(sample.imageio, "imwrite", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     assert main(run, "--n", 4, "--out", tmp_path / "new/images") == 2
     assert "No space left" in capsys.readouterr().err and [path.name for path in tmp_path.iterdir()] == ["run"]
