@@ -31,8 +31,8 @@ OUTPUTS = {
     "stdin, stdout and stderr closed": '"$@" <&- >&- 2>&-',
     "full disk behind stdout": '"$@" >/dev/full',
     "full disk behind stdout and stderr": '"$@" >/dev/full 2>&1',
-    "| head -1": '"$@" | head -1; exit ${PIPESTATUS[0]}',
-    "2>&1 | head -1": '"$@" 2>&1 | head -1; exit ${PIPESTATUS[0]}',
+    "stdout read by head -1": '"$@" | head -1; exit ${PIPESTATUS[0]}',
+    "stdout and stderr read by head -1": '"$@" 2>&1 | head -1; exit ${PIPESTATUS[0]}',
     "terminal gone": f'{sys.executable} -c {shlex.quote(TERMINAL)} "$@"',
 }
 LIMIT = "trap '' XFSZ; ulimit -f {}; "  # KiB that a file may have, which a writer sees as a full disk
@@ -62,10 +62,11 @@ def signals(folder: Path) -> Iterator[Row]:
         ("SIGTERM on a full disk", LIMIT.format(FULL_AT // 1024) + '"$@" & ', ["--num_iters", "100000"], 4),
     ):
         target = folder / fault.replace(" ", "-")
-        signal = f"until grep -qs train_loss {target}/run/log.jsonl; do sleep 0.1; done; kill -{fault[3:7].strip()} $!; wait $!"
+        signal = f"until grep -qs train_loss {target}/run/log.jsonl; do sleep 0.1; done; kill -{fault.split()[0]} $!; wait $!"
         done = run(target, *flags, around=around + signal)
         saved = bool(saved_states(target / "run"))
-        yield Row(fault, (done.returncode, saved) == (code, code != 4), f"code {done.returncode}, state {'' if saved else 'not '}saved")
+        yield Row(fault, (done.returncode, saved) == (code, code != 4),
+                  f"code {done.returncode}, state {'' if saved else 'not '}saved")
 
 
 def full_disks(folder: Path) -> Iterator[Row]:
@@ -95,7 +96,8 @@ def tools(folder: Path) -> Iterator[Row]:
         command = ["bash", "-c", LIMIT.format(2) + '"$@"', "bash", sys.executable, "-m", module, *map(str, arguments)]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
         lines, left = len(done.stderr.splitlines()), len(set(folder.iterdir()) - before)
-        yield Row(f"{tool} on a full disk, to {arguments[-1].name if tool == 'sample' else 'a folder'}", (done.returncode, lines, left) == (2, 1, 0),
+        fault = f"{tool} on a full disk, to {arguments[-1].name if tool == 'sample' else 'a folder'}"
+        yield Row(fault, (done.returncode, lines, left) == (2, 1, 0),
                   f"code {done.returncode}, lines on stderr {lines}, files left behind {left}")
 
 
@@ -103,8 +105,8 @@ def owners(folder: Path) -> Iterator[Row]:
     """Two processes that start in one folder."""
     run(folder / "calm")
     done = run(folder / "twice", around='"$@" & "$@"; second=$?; wait $!; exit $(($? + second))')
-    yield Row("two processes in one folder", refused(done, "is in use, by process") and same_end(folder / "twice", folder / "calm"),
-              "one of them refused with code 2, the undisturbed end")
+    survived = refused(done, "is in use, by process") and same_end(folder / "twice", folder / "calm")
+    yield Row("two processes in one folder", survived, "one of them refused with code 2, the undisturbed end")
 
 
 def states(folder: Path) -> Iterator[Row]:
@@ -119,8 +121,8 @@ def states(folder: Path) -> Iterator[Row]:
         path.write_text(json.dumps(json.loads(path.read_text()) | change))
         sign(newest)
         done = run(copy)
-        yield Row(f"newest state with {fault}", done.returncode == 0 and "damaged" in done.stdout and same_end(copy, folder / "calm"),
-                  "reported; resumed from the state before, same end")
+        survived = done.returncode == 0 and "damaged" in done.stdout and same_end(copy, folder / "calm")
+        yield Row(f"newest state with {fault}", survived, "reported; resumed from the state before, same end")
     newest = saved_states(crashed / "run")[0]
     tensors = torch.load(newest / "tensors.pt", weights_only=True)
     tensors["noise"][0].append(torch.zeros(16, dtype=torch.uint8))
@@ -142,8 +144,8 @@ def three_ranks(folder: Path) -> Iterator[Row]:
     run(folder / "calm", *flags, ranks=3)
     crashed = run(folder / "wild", *flags, inject=("exception", 2), at=10, ranks=3)
     done = run(folder / "wild", *flags, ranks=3)
-    yield Row("exception on one of three ranks", crashed.returncode == 1 and done.returncode == 0 and same_end(folder / "wild", folder / "calm"),
-              f"code {crashed.returncode}; resumed to the same end")
+    survived = (crashed.returncode, done.returncode) == (1, 0) and same_end(folder / "wild", folder / "calm")
+    yield Row("exception on one of three ranks", survived, f"code {crashed.returncode}; resumed to the same end")
 
 
 if __name__ == "__main__":

@@ -67,7 +67,7 @@ def written_whole(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def folder_if_used(folder: Path) -> Iterator[None]:
-    """Make `folder` and those above it; after the block remove those that are new and empty."""
+    """Make `folder` and the folders above it; after the block remove those that are new and still empty."""
     new = [each for each in (folder, *folder.parents) if not each.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -79,8 +79,8 @@ def folder_if_used(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def filled_or_not(folder: Path) -> Iterator[None]:
-    """Make `folder` if need be, for the block to put files there; an error in the block removes what the block made."""
+def filled_whole(folder: Path) -> Iterator[None]:
+    """Make `folder` if need be; the block puts files there, and an error in the block removes all that the block made."""
     with folder_if_used(folder):
         before = set(folder.iterdir())
         try:
@@ -105,7 +105,7 @@ def _flush(path: Path) -> None:
 
 def _flush_one(path: Path) -> None:
     if not hasattr(os, "O_DIRECTORY"):
-        return  # Windows opens no folders, and flushes no file that is open for reading alone
+        return  # Windows cannot open folders, and cannot flush a file that is open for reading only
     descriptor = os.open(path, os.O_RDONLY)
     os.fsync(descriptor)
     os.close(descriptor)

@@ -61,7 +61,7 @@ class RunLogger:
             self.lost += 1
 
     def _copy(self, method: str, *arguments) -> None:
-        """Give the board what the log has; where the board's files cannot be written, say so and go on without them."""
+        """Call a method of the board; if its files cannot be written, say so once and use no board from then on."""
         try:
             if self.board:
                 getattr(self.board, method)(*arguments)

@@ -1,4 +1,4 @@
-"""The process's stdout and stderr, which must not end a run: closed, on a full disk, or read by nobody any more."""
+"""stdout and stderr that cannot be written do not end a run: closed, on a full disk, or read by nobody any more."""
 
 import os
 import sys
@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import TextIO
 
 
-class _Forgiving:
+class _Lossy:
     """A stream that loses what cannot be written."""
 
     def __init__(self, stream: TextIO):
@@ -25,11 +25,11 @@ class _Forgiving:
         return getattr(self.stream, name)
 
 
-def outlive_outputs(*_: object) -> None:
+def ignore_output_errors(*_: object) -> None:
     """From now on nothing that this process writes to stdout or stderr raises an error.
 
     A stream that was closed when the process began is opened on os.devnull, before another file gets its number.
     """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         stream = getattr(sys, name) or open(os.devnull, mode)
-        setattr(sys, name, stream if name == "stdin" else _Forgiving(stream))
+        setattr(sys, name, stream if name == "stdin" else _Lossy(stream))

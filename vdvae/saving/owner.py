@@ -41,7 +41,7 @@ def _held(folder: Path) -> Iterator[None]:
             yield
         finally:
             if fcntl is None:
-                file.close()  # Windows removes no open file
+                file.close()  # Windows cannot remove an open file
             path.unlink(missing_ok=True)
 
 
@@ -64,7 +64,7 @@ def _locked(path: Path) -> BinaryIO:
 
 
 def lock(file: IO) -> None:
-    """Lock an open file; raises BlockingIOError or PermissionError if another process holds it, else OSError if there is no lock."""
+    """Lock an open file; raises BlockingIOError or PermissionError if it is locked, another OSError where there are no locks."""
     if fcntl is None:
         raise OSError("this system has no flock")
     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from vdvae.data.files import filled_or_not
+from vdvae.data.files import filled_whole
 from vdvae.data.folder import FolderImages
 from vdvae.data.listing import list_images
 from vdvae.model.vae import VAE
@@ -51,7 +51,7 @@ def decode_file(run: Path, latents: Path, out: Path, world: World, seed: int = 0
     vae = load(run, world.device).vae
     if blocks is not None and blocks > len(vae.latent_shapes):
         raise ValueError(f"--blocks is {blocks}, the model has {len(vae.latent_shapes)}: it must be 1 to that")
-    with own_noise(seed, world), reading(latents, vae.latent_shapes) as arrays, filled_or_not(out):
+    with own_noise(seed, world), reading(latents, vae.latent_shapes) as arrays, filled_whole(out):
         targets = png_paths(arrays.names, out)
         arrays = LatentArrays(arrays.z[:blocks], arrays.names)
         for span in batches(len(targets), n_batch):

@@ -10,7 +10,7 @@ import imageio.v3 as imageio
 import numpy as np
 from tqdm import tqdm
 
-from vdvae.data.files import filled_or_not, written_whole
+from vdvae.data.files import filled_whole, written_whole
 from vdvae.model.vae import VAE
 from vdvae.ranks.distributed import World
 from vdvae.ranks.randomness import own_noise
@@ -69,7 +69,7 @@ def _write_array(out: Path, drawn: Iterator[np.ndarray]) -> None:
 
 
 def _write_folder(out: Path, drawn: Iterator[np.ndarray]) -> None:
-    with filled_or_not(out):
+    with filled_whole(out):
         for index, image in enumerate(chain.from_iterable(drawn)):
             (out / f"{index:06d}.png").write_bytes(imageio.imwrite("<bytes>", image, extension=".png"))
 

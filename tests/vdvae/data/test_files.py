@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from vdvae.data.files import filled_or_not, written_whole
+from vdvae.data.files import filled_whole, written_whole
 
 
 def make_file(path: Path, content: str) -> None:
@@ -82,11 +82,11 @@ def test_an_error_takes_out_of_a_folder_what_the_block_put_there(tmp_path, make,
     folder = tmp_path / "new/folder" if not there_before else tmp_path
     if there_before:
         (folder / "mine").write_text("mine")
-    with pytest.raises(error), filled_or_not(folder):
+    with pytest.raises(error), filled_whole(folder):
         make(folder / "first", "new")
         raise error
     assert [path.name for path in tmp_path.iterdir()] == ["mine"] * there_before
-    with filled_or_not(folder):
+    with filled_whole(folder):
         make(folder / "first", "new")
     assert content_of(folder / "first") == "new"
 

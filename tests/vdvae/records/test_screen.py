@@ -9,7 +9,7 @@ import pytest
 from tqdm import tqdm
 
 from tests.vdvae.runs import assert_same, train
-from vdvae.records.screen import outlive_outputs
+from vdvae.records.screen import ignore_output_errors
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -40,7 +40,7 @@ def test_a_stream_that_fails_takes_what_it_can_and_raises_nothing(monkeypatch, e
     for name in ("stdout", "stderr"):
         monkeypatch.setattr(sys, name, Broken(error))
     streams = (sys.stdout, sys.stderr)
-    outlive_outputs()
+    ignore_output_errors()
     assert sys.stdout.isatty()
     print("first")
     print("second", flush=True)
@@ -54,14 +54,14 @@ def test_a_stream_that_fails_takes_what_it_can_and_raises_nothing(monkeypatch, e
 def test_a_run_whose_outputs_fail_is_the_undisturbed_one(undisturbed, tmp_path, monkeypatch):
     for name in ("stdout", "stderr"):
         monkeypatch.setattr(sys, name, Broken(BrokenPipeError()))
-    outlive_outputs()
+    ignore_output_errors()
     assert_same(train(tmp_path), undisturbed)
 
 
 CLOSED = """
 import os
-from vdvae.records.screen import outlive_outputs
-outlive_outputs()
+from vdvae.records.screen import ignore_output_errors
+ignore_output_errors()
 print("nobody reads this", flush=True)
 open("file", "w").write("whole")
 for number in (1, 2):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from vdvae.data.files import filled_or_not
+from vdvae.data.files import filled_whole
 from vdvae.records.run_log import RunLog
 from vdvae.tools.report.figure2 import draw_figure2
 from vdvae.tools.report.figure3 import Sheet, draw_figure3, latest_sheet
@@ -25,7 +25,7 @@ def write_report(folder: Path, runs: list[RunLog], report: dict) -> None:
     Raises OSError if the folder cannot be made or written; then nothing is left there.
     """
     files = report_files(runs, report)
-    with filled_or_not(folder):
+    with filled_whole(folder):
         for name, content in files.items():
             (folder / name).write_bytes(content)
 
