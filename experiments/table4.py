@@ -10,6 +10,7 @@ from tabulate import tabulate
 from experiments.study.runner import STOPPED, Outcomes, launcher_of, run_all
 from experiments.study.runs import TRAIN, Plan, Run, StudyError, check_study, hparams_of, set_of, study
 from experiments.study.slurm import Job, array_script, write_script
+from vdvae.records.screen import ignore_output_errors
 from vdvae.settings.hparams import HparamsError
 from vdvae.tools import compare
 
@@ -21,6 +22,7 @@ def main(argv: list[str] | None = None, program: Path = TRAIN) -> int:
 
     Returns 0 when all runs are finished, 1 when some failed, 75 when a signal stopped the study, 2 for unusable input.
     """
+    ignore_output_errors()
     try:
         args = _arguments(sys.argv[1:] if argv is None else argv)
         runs = study(_plan(args, program), args.seeds, args.nvae)

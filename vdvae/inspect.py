@@ -5,5 +5,6 @@ import signal
 from vdvae.tools.inspect import main
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `inspect RUN | head` ends in silence
+    if hasattr(signal, "SIGPIPE"):  # not on Windows
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `inspect RUN | head` ends in silence
     raise SystemExit(main())

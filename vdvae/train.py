@@ -3,12 +3,14 @@
 import sys
 
 from vdvae.ranks.distributed import LaunchError, RunEnded, StartError, join_world, launched_rank
+from vdvae.records.screen import ignore_output_errors
 from vdvae.settings.hparams import HparamsError, load_hparams
 from vdvae.training.run import run
 
 
 def main() -> int:
     """Parse, meet the other ranks, run; exit code 2 for input that cannot be used, a RunEnded's own for an early end."""
+    ignore_output_errors()
     try:
         hparams = load_hparams(sys.argv[1:])
         with join_world(hparams.device, hparams.port) as world:

@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,9 +39,14 @@ class Row(NamedTuple):
 def main(arguments: list[str] | None = None) -> int:
     """Try all faults; returns 1 when one was not survived."""
     argparse.ArgumentParser(prog="python -m benchmarks.faults.injected", description=__doc__.splitlines()[0]).parse_args(arguments)
+    return try_all(injections, exceptions, states, logs, data_files, checkpoints_with_code, full_disks)
+
+
+def try_all(*parts: Callable[[Path], Iterator[Row]]) -> int:
+    """Try the faults of all parts, each in a folder of its own, and print the table; returns 1 when one was not survived."""
     rows = []
     with tempfile.TemporaryDirectory() as name:
-        for part in (injections, exceptions, states, logs, data_files, checkpoints_with_code, full_disks):
+        for part in parts:
             for row in part(Path(name) / part.__name__):
                 rows.append(row)
                 print(*row, sep=" | ", flush=True)
@@ -186,13 +191,13 @@ def full_disks(folder: Path) -> Iterator[Row]:
 
 
 def run(folder: Path, *flags: str | Path, inject: tuple[str, int] | None = None, at: int = FAULTY, ranks: int = 1,
-        resume: bool = True, limit: int | None = None) -> subprocess.CompletedProcess:  # fmt: skip
-    """Run train.py in folder/run, new or resumed, with a fault in update `at`."""
+        resume: bool = True, limit: int | None = None, around: str = 'exec "$@"') -> subprocess.CompletedProcess:
+    """Run train.py in folder/run, new or resumed, with a fault in update `at`; `around` is shell code in which "$@" runs it."""
     program = ["-m", "benchmarks.faults.injected_run", inject[0], inject[1], at] if inject else [ROOT / "train.py"]
     launcher = ["mpiexec", "-n", str(ranks)] if ranks > 1 else []
-    limited = ["bash", "-c", f"trap '' XFSZ; ulimit -f {limit // 1024}; exec \"$@\"", "bash"] if limit else []
-    command = [*limited, *launcher, sys.executable, *program, *FLAGS, *EXTRA, *(["--resume", "auto"] if resume else []), "--save_dir",
-               folder, "--desc", "run", *flags]  # fmt: skip
+    full = f"trap '' XFSZ; ulimit -f {limit // 1024}; " if limit else ""
+    command = ["bash", "-c", full + around, "bash", *launcher, sys.executable, *program, *FLAGS, *EXTRA,
+               *(["--resume", "auto"] if resume else []), "--save_dir", folder, "--desc", "run", *flags]
     return subprocess.run(list(map(str, command)), cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True)
 
 

@@ -1,10 +1,11 @@
 """Runs a study's commands one after another: skips finished runs, continues after failures, passes signals on."""
 
-import fcntl
+import os
 import shlex
 import shutil
 import signal
 import subprocess
+import sys
 import sysconfig
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,9 +13,11 @@ from pathlib import Path
 from typing import IO
 
 from experiments.study.runs import Run, StudyError
+from vdvae.saving.owner import lock
 from vdvae.training.endings import NotSaved, Stopped, Stuck
 from vdvae.training.stop_signals import listening
 
+STOP = getattr(signal, "SIGUSR1", signal.SIGTERM)  # mpiexec passes SIGUSR1 on to its ranks
 STOPPED = Stopped.exit_code  # of a run, and of a study: the same command continues it
 MEANINGS = {2: "refused its input", Stuck.exit_code: "stuck: skipped every update",
             NotSaved.exit_code: "could not save", STOPPED: "stopped by signal"}  # fmt: skip
@@ -44,19 +47,19 @@ class Child:
         self.asked_to_stop = False
 
     def receive(self, number: int, frame: object = None) -> None:
-        """Start no more runs, and send SIGUSR1 to the run in progress; mpiexec passes this signal on to its ranks."""
+        """Start no more runs, and ask the run in progress to stop."""
         self.asked_to_stop = True
         if self.process is not None:
-            self.process.send_signal(signal.SIGUSR1)
+            self.process.send_signal(STOP)
 
-    def run(self, command: list[str], lock: IO) -> int:
+    def run(self, command: list[str], lock_file: IO) -> int:
         """Start a run and wait for its end; returns its exit code, which is negative for a signal's number."""
         # In its own session, because Ctrl-C would reach it twice, and a second signal ends a run without saving.
         try:
-            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True,
-                                            pass_fds=[lock.fileno()])
+            inherited = {"pass_fds": [lock_file.fileno()]} if os.name == "posix" else {}
+            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True, **inherited)
             if self.asked_to_stop:
-                self.process.send_signal(signal.SIGUSR1)
+                self.process.send_signal(STOP)
             return self.process.wait()
         finally:
             self.process = None
@@ -65,7 +68,7 @@ class Child:
 def run_all(runs: list[Run], launcher: list[str]) -> Outcomes:
     """Run what is not finished, each command behind `launcher`; raises StudyError if the folder is in use."""
     outcomes = Outcomes()
-    with _lock(Path(runs[0].plan.save_dir)) as lock, listening(Child()) as child:
+    with _lock(Path(runs[0].plan.save_dir)) as lock_file, listening(Child()) as child:
         for number, run in enumerate(runs, 1):
             if run.is_finished:
                 outcomes[run.desc] = ("finished", None)
@@ -74,7 +77,7 @@ def run_all(runs: list[Run], launcher: list[str]) -> Outcomes:
             else:
                 command = [*launcher, *run.command]
                 print(f"\n== {number} of {len(runs)}, {run.desc}: {shlex.join(command)}", flush=True)
-                outcomes[run.desc] = _outcome(run, child.run(command, lock), child.asked_to_stop)
+                outcomes[run.desc] = _outcome(run, child.run(command, lock_file), child.asked_to_stop)
     return outcomes
 
 
@@ -113,8 +116,10 @@ def _lock(folder: Path) -> Iterator[IO]:
         raise StudyError(f"--save_dir {folder} cannot be written: {error.strerror}") from error
     with file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+            lock(file)
+        except (BlockingIOError, PermissionError) as error:
             raise StudyError(f"--save_dir {folder} is in use: another study still runs there, or a run that it left "
                              "behind; wait for its end, or name another folder") from error
+        except OSError as error:
+            print(f"note: {file.name} cannot be locked ({error}): start no other study there", file=sys.stderr)
         yield file

@@ -5,6 +5,7 @@ python -m vdvae.data.convert folder SOURCE TARGET.npy --image_size 256 # image f
 """
 
 import argparse
+import sys
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
@@ -22,8 +23,8 @@ ROWS = 4096
 HEADER_READERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Parse `arguments` (None: the command line's) and convert."""
+def main(arguments: list[str] | None = None) -> int:
+    """Convert as `arguments` (None: the command line's) say; 2 after one line on stderr if it cannot be done."""
     parser = argparse.ArgumentParser(prog="python -m vdvae.data.convert", description=__doc__.splitlines()[0])
     parser.add_argument("kind", choices=["imagenet", "folder"], help="what SOURCE holds: npz batches or image files")
     parser.add_argument("source", type=Path, help="folder with the downloaded files")
@@ -31,7 +32,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--image_size", type=int, required=True, help="pixels on a side")
     options = parser.parse_args(arguments)
     convert = convert_imagenet if options.kind == "imagenet" else convert_folder
-    convert(options.source, options.target, options.image_size)
+    try:
+        convert(options.source, options.target, options.image_size)
+    except (OSError, ValueError) as error:
+        print(f"convert: {error}", file=sys.stderr)
+        return 2
+    return 0
 
 
 def convert_imagenet(source: Path, target: Path, image_size: int) -> None:
@@ -99,20 +105,19 @@ def read_rows(path: Path, image_size: int) -> Iterator[np.ndarray]:
 def write_npy(path: Path, count: int, image_size: int, pieces: Iterable[np.ndarray]) -> None:
     """Write `count` images, given as pieces uint8 [n, S, S, 3], to `path`; it appears complete or not at all.
 
-    Raises ValueError when the pieces do not add up to `count`.
+    Raises ValueError when the pieces do not add up to `count`, OSError on a full disk.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with written_whole(path) as partial:
-        array = np.lib.format.open_memmap(partial, "w+", np.uint8, (count, image_size, image_size, 3))
+    header = {"descr": "|u1", "fortran_order": False, "shape": (count, image_size, image_size, 3)}
+    with written_whole(path) as partial, open(partial, "wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
         filled = 0
         for piece in pieces:
-            array[filled : filled + len(piece)] = piece
+            file.write(piece.tobytes())
             filled += len(piece)
         if filled != count:
             raise ValueError(f"{path} should get {count} images, got {filled}")
-        array.flush()
     print(f"{path}: {count} images of {image_size}x{image_size}")
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

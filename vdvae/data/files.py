@@ -3,7 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -48,20 +48,47 @@ def written_whole(path: Path) -> Iterator[Path]:
     """Give a path beside `path` at which the block makes a file or a folder; then flush it, rename it to `path`, flush the name.
 
     A reader finds the old content of `path` or the new one, never a part of it. An error in the block leaves `path`
-    as it was, and nothing beside it.
+    as it was, and nothing beside it. Folders above `path` are made.
     """
     partial = path.with_name(path.name + ".partial")
-    _remove(partial)
-    try:
-        yield partial
-        _flush(partial)
-        if partial.is_dir():
-            _remove(path)  # a folder can be renamed only to a name that is free
-        os.replace(partial, path)
-        _flush_one(path.parent)
-    except BaseException:
+    with folder_if_used(path.parent):
         _remove(partial)
-        raise
+        try:
+            yield partial
+            _flush(partial)
+            if partial.is_dir():
+                _remove(path)  # a folder can be renamed only to a name that is free
+            os.replace(partial, path)
+            _flush_one(path.parent)
+        except BaseException:
+            _remove(partial)
+            raise
+
+
+@contextmanager
+def folder_if_used(folder: Path) -> Iterator[None]:
+    """Make `folder` and the folders above it; after the block remove those that are new and still empty."""
+    new = [each for each in (folder, *folder.parents) if not each.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    finally:
+        for each in new:
+            with suppress(OSError):  # it is not empty
+                each.rmdir()
+
+
+@contextmanager
+def filled_whole(folder: Path) -> Iterator[None]:
+    """Make `folder` if need be; the block puts files there, and an error in the block removes all that the block made."""
+    with folder_if_used(folder):
+        before = set(folder.iterdir())
+        try:
+            yield
+        except BaseException:
+            for each in set(folder.iterdir()) - before:
+                _remove(each)
+            raise
 
 
 def _remove(path: Path) -> None:
@@ -77,6 +104,8 @@ def _flush(path: Path) -> None:
 
 
 def _flush_one(path: Path) -> None:
+    if not hasattr(os, "O_DIRECTORY"):
+        return  # Windows cannot open folders, and cannot flush a file that is open for reading only
     descriptor = os.open(path, os.O_RDONLY)
     os.fsync(descriptor)
     os.close(descriptor)

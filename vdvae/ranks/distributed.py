@@ -185,7 +185,7 @@ def _env_world(device: str | None) -> Iterator[World]:
         raise
     except BaseException:  # to leave the group would wait for ranks that wait for this one
         traceback.print_exc()
-        sys.stderr.flush()
+        sys.stdout.flush()
         os._exit(1)
     _part()
 
@@ -220,7 +220,7 @@ def _mpi_world(device: str | None, port: int) -> Iterator[World]:
     except BaseException:
         if comm.size > 1:
             traceback.print_exc()
-            sys.stderr.flush()
+            sys.stdout.flush()
             time.sleep(1)  # Abort loses the output that mpiexec has not read yet
             comm.Abort(1)  # without it the other ranks wait for this one for ever
         raise

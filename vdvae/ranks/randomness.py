@@ -9,9 +9,9 @@ import torch
 from vdvae.ranks.distributed import World
 
 
-def seed_noise(seed: int, world: World) -> None:
-    """Start this rank's own stream of noise on CPU and GPU; no two ranks share one."""
-    stream = np.random.SeedSequence([seed, world.rank]).generate_state(1, np.uint64)[0] >> np.uint64(1)
+def seed_noise(seed: int, world: World, *step: int) -> None:
+    """Start this rank's own stream of noise on CPU and GPU; no two ranks share one, nor two values of `step`."""
+    stream = np.random.SeedSequence([seed, world.rank, *step]).generate_state(1, np.uint64)[0] >> np.uint64(1)
     torch.manual_seed(int(stream))
 
 
@@ -30,8 +30,16 @@ def noise_state(world: World) -> list:
     return [torch.get_rng_state(), *cuda]
 
 
-def restore_noise(states: list, world: World) -> None:
-    """Set this rank's random generators to a noise_state."""
+def restore_noise(states: list, seed: int, step: int, world: World) -> bool:
+    """Set this rank's random generators to a noise_state; False if a rank on another kind of device made it.
+
+    Then this rank starts a new stream, which depends on `seed` and `step`.
+    """
+    on_cuda = world.device.type == "cuda"
+    if len(states) != 1 + on_cuda:
+        seed_noise(seed, world, step)
+        return False
     torch.set_rng_state(states[0])
-    if world.device.type == "cuda":
+    if on_cuda:
         torch.cuda.set_rng_state(states[1], world.device)
+    return True

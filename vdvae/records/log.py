@@ -37,8 +37,7 @@ class RunLogger:
         line = {"time": time.ctime(), **({"message": message} if message is not None else {}), **record}
         self._append(LOG_FILE, json.dumps(line))
         self._append(TEXT_FILE, _as_text(line))
-        if self.board:
-            self.board.record(record)
+        self._copy("record", record)
         if record.get("type") != "hparam":
             shown = {key: value for key, value in record.items() if value != 0 and not isinstance(value, list)}
             tqdm.write(message or _as_text(shown))
@@ -46,8 +45,7 @@ class RunLogger:
     def sheet(self, path: Path, step: int) -> None:
         """Write where a sample sheet is, and give it to the board."""
         self(f"samples: {path}")
-        if self.board:
-            self.board.sheet(path, step)
+        self._copy("sheet", path, step)
 
     def event(self, **record) -> None:
         """Write one line to events.jsonl."""
@@ -61,6 +59,15 @@ class RunLogger:
             if not self.lost:
                 print(f"error: a line of {name} could not be written, training goes on: {error}", file=sys.stderr)
             self.lost += 1
+
+    def _copy(self, method: str, *arguments) -> None:
+        """Call a method of the board; if its files cannot be written, say so once and use no board from then on."""
+        try:
+            if self.board:
+                getattr(self.board, method)(*arguments)
+        except OSError as error:
+            print(f"error: TensorBoard's files could not be written, the run goes on without them: {error}", file=sys.stderr)
+            self.board = None
 
 
 def _as_text(line: dict) -> str:

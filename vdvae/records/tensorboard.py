@@ -1,7 +1,9 @@
 """A run's figures and sample sheets for TensorBoard, beside its own log: `--tensorboard`."""
 
 import importlib.util
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import imageio.v3 as imageio
 
@@ -18,13 +20,18 @@ def check_tensorboard() -> None:
 class TensorBoard:
     """Writes a run's log lines from update `first_step` on into run_folder/tensorboard.
 
-    Earlier records from that step on are hidden: --resume makes those updates again.
+    Earlier records from that step on are hidden: --resume makes those updates again. Methods raise OSError on a full disk.
     """
 
     def __init__(self, run_folder: Path, first_step: int):
+        self.folder, self.first_step = run_folder / FOLDER, first_step
+
+    @cached_property
+    def writer(self) -> Any:
+        """TensorBoard's own writer, made when the first record comes."""
         from torch.utils.tensorboard import SummaryWriter
 
-        self.writer = SummaryWriter(run_folder / FOLDER, purge_step=first_step or None)
+        return SummaryWriter(self.folder, purge_step=self.first_step or None)
 
     def record(self, record: dict) -> None:
         """The numbers of a train, eval or test line: `train/elbo`, `eval/bits_per_dim`, `eval/rate_per_block/3`, ..."""

@@ -88,7 +88,9 @@ def _prepared(hparams: Hparams, world: World,
 
         position, tensors, messages = load_state_folder(hparams.run_folder, restore)
         data = load_data(position.images)
-        restore_noise(tensors["noise"][world.rank], world)
+        if not restore_noise(tensors["noise"][world.rank], hparams.seed, position.iteration, world):
+            messages.append(f"the run was not saved on {world.device.type}: its noise begins anew, from seed {hparams.seed} "
+                            f"and step {position.iteration}")
         messages.append(f"resumed at step {position.iteration} after {position.seconds:.0f} s of training")
     return data, state, position, messages
 

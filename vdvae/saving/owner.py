@@ -1,6 +1,5 @@
 """One run folder has one owner: a process that holds the lock of a file in the folder until the process ends."""
 
-import fcntl
 import os
 import socket
 import sys
@@ -8,8 +7,14 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
+try:
+    import fcntl
+except ModuleNotFoundError:  # Windows
+    fcntl = None
+
+from vdvae.data.files import folder_if_used
 from vdvae.ranks.distributed import World
 
 OWNER_FILE = "owner.txt"  # in the run's folder while a process holds it, and after a process that was killed
@@ -29,20 +34,15 @@ def owned(folder: Path, world: World) -> Iterator[None]:
 
 @contextmanager
 def _held(folder: Path) -> Iterator[None]:
-    new = [each for each in (folder, *folder.parents) if not each.exists()]
     path = folder / OWNER_FILE
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with _locked(path) as file:
-            _sign(file, path)
-            try:
-                yield
-            finally:
-                path.unlink(missing_ok=True)
-    finally:
-        for each in new:
-            with suppress(OSError):  # it is not empty
-                each.rmdir()
+    with folder_if_used(folder), _locked(path) as file:
+        _sign(file, path)
+        try:
+            yield
+        finally:
+            if fcntl is None:
+                file.close()  # Windows cannot remove an open file
+            path.unlink(missing_ok=True)
 
 
 def _locked(path: Path) -> BinaryIO:
@@ -50,7 +50,7 @@ def _locked(path: Path) -> BinaryIO:
     for _ in range(100):
         file = open(path, "ab+", buffering=0)
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(file)
         except (BlockingIOError, PermissionError):
             raise BlockingIOError(f"{path.parent} is in use, by {_signature(file)}: wait for its end, or choose another --desc or "
                                   f"--save_dir. If that machine is gone, remove {path}") from None
@@ -61,6 +61,13 @@ def _locked(path: Path) -> BinaryIO:
                 return file
         file.close()
     raise OSError(f"{path} is replaced again and again, so it cannot be locked")
+
+
+def lock(file: IO) -> None:
+    """Lock an open file; raises BlockingIOError or PermissionError if it is locked, another OSError where there are no locks."""
+    if fcntl is None:
+        raise OSError("this system has no flock")
+    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _sign(file: BinaryIO, path: Path) -> None:

@@ -45,7 +45,7 @@ def save_state(run_folder: Path, position: Position, tensors: dict) -> Path:
     """
     final = run_folder / FOLDER / _name(position.iteration)
     with written_whole(final) as partial:
-        partial.mkdir(parents=True)
+        partial.mkdir()
         save_tensors(tensors, partial / _TENSORS)
         (partial / _POSITION).write_text(json.dumps(asdict(position)))
         manifest = {name: _fingerprint(partial / name) for name in (_TENSORS, _POSITION)}

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from vdvae.data.files import filled_whole
 from vdvae.data.folder import FolderImages
 from vdvae.data.listing import list_images
 from vdvae.model.vae import VAE
@@ -44,13 +45,13 @@ def decode_file(run: Path, latents: Path, out: Path, world: World, seed: int = 0
     """Write the images of the latents in a file into the folder `out`, as PNG under the names there, and say so.
 
     `blocks` takes the first ones alone; blocks that are missing are drawn from their priors at `temperature`. A name
-    that does not end in .png gets it appended. Raises OSError or ValueError, before anything is written.
+    that does not end in .png gets it appended. Raises OSError or ValueError, and then leaves nothing there.
     """
     check_new_folder("--decode", out)
     vae = load(run, world.device).vae
     if blocks is not None and blocks > len(vae.latent_shapes):
         raise ValueError(f"--blocks is {blocks}, the model has {len(vae.latent_shapes)}: it must be 1 to that")
-    with own_noise(seed, world), reading(latents, vae.latent_shapes) as arrays:
+    with own_noise(seed, world), reading(latents, vae.latent_shapes) as arrays, filled_whole(out):
         targets = png_paths(arrays.names, out)
         arrays = LatentArrays(arrays.z[:blocks], arrays.names)
         for span in batches(len(targets), n_batch):
@@ -59,7 +60,7 @@ def decode_file(run: Path, latents: Path, out: Path, world: World, seed: int = 0
             z = [torch.from_numpy(np.array(block)).to(world.device) for block in arrays.batch(*span)]
             for path, image in zip(targets[slice(*span)], vae.decode(z, temperature).cpu().numpy(), strict=True):
                 path.parent.mkdir(parents=True, exist_ok=True)
-                imageio.imwrite(path, image, extension=".png")
+                path.write_bytes(imageio.imwrite("<bytes>", image, extension=".png"))
     return f"{out}: {len(targets)} images from the latents of {len(arrays.z)} of {len(vae.latent_shapes)} blocks"
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import os
 import shutil
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -42,7 +43,11 @@ def writing(path: Path, names: Sequence[str], shapes: Sequence[Shape]) -> Iterat
     _check_room(path.parent, 2 * len(names) * 4 * sum(math.prod(shape) + 1 for shape in shapes))
     with TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as folder:
         def new(name: str, *shape: int) -> np.ndarray:
-            return np.lib.format.open_memmap(Path(folder, f"{name}.npy"), "w+", np.float32, (len(names), *shape))
+            array = np.lib.format.open_memmap(Path(folder, f"{name}.npy"), "w+", np.float32, (len(names), *shape))
+            if hasattr(os, "posix_fallocate"):  # on Linux; takes the room now, or raises OSError
+                with open(array.filename, "r+b") as file:
+                    os.posix_fallocate(file.fileno(), 0, array.offset + array.nbytes)
+            return array
 
         z, kl = [new(z_name(index), *shape) for index, shape in enumerate(shapes)], new("kl", len(shapes))
         yield z, kl

@@ -10,7 +10,7 @@ import imageio.v3 as imageio
 import numpy as np
 from tqdm import tqdm
 
-from vdvae.data.files import written_whole
+from vdvae.data.files import filled_whole, written_whole
 from vdvae.model.vae import VAE
 from vdvae.ranks.distributed import World
 from vdvae.ranks.randomness import own_noise
@@ -23,7 +23,7 @@ def sample_run(run: Path, out: Path, world: World, n: int = 64, temperature: flo
     """Draw `n` images with the run's averaged weights, write them to `out` and say so; `seed` and `n_batch` decide the noise.
 
     `out` becomes one sheet if it ends in .png, the array `images` uint8 [n, H, W, 3] if it ends in .npz, and without an
-    ending a folder of 000000.png, 000001.png, ... Raises OSError or ValueError before anything is written.
+    ending a folder of 000000.png, 000001.png, ... Raises OSError or ValueError, and then leaves nothing there.
     """
     write = _writer(out)
     vae = load(run, world.device).vae
@@ -60,7 +60,7 @@ def _writer(out: Path):
 
 def _write_sheet(out: Path, drawn: Iterator[np.ndarray]) -> None:
     with written_whole(out) as partial:
-        imageio.imwrite(partial, sheet(np.concatenate(list(drawn))), extension=".png")
+        partial.write_bytes(imageio.imwrite("<bytes>", sheet(np.concatenate(list(drawn))), extension=".png"))
 
 
 def _write_array(out: Path, drawn: Iterator[np.ndarray]) -> None:
@@ -69,9 +69,9 @@ def _write_array(out: Path, drawn: Iterator[np.ndarray]) -> None:
 
 
 def _write_folder(out: Path, drawn: Iterator[np.ndarray]) -> None:
-    out.mkdir(parents=True, exist_ok=True)
-    for index, image in enumerate(chain.from_iterable(drawn)):
-        imageio.imwrite(out / f"{index:06d}.png", image)
+    with filled_whole(out):
+        for index, image in enumerate(chain.from_iterable(drawn)):
+            (out / f"{index:06d}.png").write_bytes(imageio.imwrite("<bytes>", image, extension=".png"))
 
 
 def _parser() -> argparse.ArgumentParser:

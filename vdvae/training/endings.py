@@ -20,7 +20,7 @@ class Stuck(RunEnded):
 
 
 class NotSaved(RunEnded):
-    """The run trained to its end, but its last checkpoint could not be written."""
+    """The run trained to its end or was stopped, and its last checkpoint or a line of its logs could not be written."""
 
     exit_code = 4
 

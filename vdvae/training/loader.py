@@ -13,6 +13,7 @@ from vdvae.data.images import ArrayImages, ImageSet
 from vdvae.data.parts import Parts
 from vdvae.data.splits import load_splits
 from vdvae.ranks.distributed import World
+from vdvae.records.screen import ignore_output_errors
 from vdvae.settings.hparams import Hparams
 
 RESIDENT_BYTES = 2 * 2**30  # an array of at most this size stays on the device
@@ -85,7 +86,7 @@ def _make_loader(images: ImageSet, sampler: "_Sampler", hparams: Hparams, world:
         workers = FILE_WORKERS if images.decodes or (from_files and on_cuda) else 0
     return DataLoader(
         _WithBroken(images), hparams.n_batch, sampler=sampler, drop_last=True, collate_fn=_same, num_workers=workers,
-        pin_memory=on_cuda, persistent_workers=workers > 0,
+        pin_memory=on_cuda, persistent_workers=workers > 0, worker_init_fn=ignore_output_errors,
         generator=torch.Generator(),  # by default each epoch would take a number from training's noise
         multiprocessing_context="spawn" if workers else None,  # fork copies the state of MPI and CUDA
     )

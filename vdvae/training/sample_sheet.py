@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vdvae.data.files import written_whole
 from vdvae.data.preprocess import Preprocess
 from vdvae.model.vae import VAE
 from vdvae.ranks.distributed import World
@@ -38,4 +39,5 @@ def write_sample_sheet(path: Path, vae: VAE, originals: Tensor, preprocess: Prep
     """Draw the sheet and write it as PNG; training's random state stays as it is."""
     with own_noise(hparams.seed, world):
         rows = sheet_rows(vae, originals.to(world.device), preprocess, hparams)
-    imageio.imwrite(path, tile(rows))
+    with written_whole(path) as partial:
+        partial.write_bytes(imageio.imwrite("<bytes>", tile(rows), extension=".png"))

@@ -37,7 +37,7 @@ class Trainer:
     def run(self) -> None:
         """Train until num_epochs or num_iters, then save, evaluate and draw.
 
-        Raises Stopped after a signal, Stuck after max_consecutive_skips, NotSaved when the last save failed.
+        Raises Stopped after a signal, Stuck after max_consecutive_skips, NotSaved when the last save failed or log lines are lost.
         """
         for epoch in range(self.state.epoch, self.hparams.num_epochs):
             self._train_epoch(epoch)
@@ -82,11 +82,17 @@ class Trainer:
         if limit and self.state.consecutive_skips >= limit:
             self._save("stuck")
             self.digest.close()
-            raise Stuck(self.digest.streak.message(self.state.consecutive_skips, self.hparams))
+            raise Stuck(self.digest.streak.message(self.state.consecutive_skips, self.hparams) + self.outputs.not_saved)
 
     def _stop(self) -> NoReturn:
         self.digest.close()
-        raise Stopped(f"stopped by a signal at step {self.state.iteration}: --resume goes on" + self.outputs.not_saved)
+        self._end_if_any(self.outputs.not_saved, "stopped by a signal at")
+        raise Stopped(f"stopped by a signal at step {self.state.iteration}: --resume goes on{self.outputs.failures}")
+
+    def _end_if_any(self, failure: str, ending: str) -> None:
+        """Raise NotSaved on all ranks if one has a `failure`."""
+        if any(failures := self.world.gather_objects(failure)):
+            raise NotSaved(f"{ending} step {self.state.iteration}" + "".join(failures))
 
     def _stop_if_asked(self) -> None:
         if any(self.world.gather_objects(self.stop.name)):
@@ -126,8 +132,7 @@ class Trainer:
         self._draw()
         self.digest.close()
         self.outputs.mark_finished()
-        if any(failures := self.world.gather_objects(self.outputs.failures)):
-            raise NotSaved(f"trained to step {self.state.iteration}" + "".join(failures))
+        self._end_if_any(self.outputs.failures, "trained to")
 
 
 def _timed(batches: Iterator[torch.Tensor]) -> Iterator[tuple[torch.Tensor, float]]:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from tests.vdvae.disks import small_disk
 from vdvae.data import convert
 
 
@@ -99,3 +100,13 @@ def test_pieces_that_do_not_add_up(tmp_path):
     with pytest.raises(ValueError, match="out.npy should get 3 images, got 2"):
         convert.write_npy(tmp_path / "out.npy", 3, 4, [np.zeros((2, 4, 4, 3), np.uint8)])
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("folders", ["", "new/folder"])
+def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, batches, capsys, folders):
+    before = set(tmp_path.iterdir())
+    with small_disk():  # the eleven batches need 3168 bytes
+        assert convert.main(["imagenet", str(batches[0]), str(tmp_path / folders), "--image_size", "4"]) == 2
+    message = capsys.readouterr().err
+    assert message.startswith("convert: ") and "File too large" in message and message.count("\n") == 1
+    assert set(tmp_path.iterdir()) == before

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from vdvae.data.files import written_whole
+from vdvae.data.files import filled_whole, written_whole
 
 
 def make_file(path: Path, content: str) -> None:
@@ -45,6 +45,17 @@ def test_content_is_on_the_disk_before_the_name_and_the_name_before_the_end(tmp_
     assert done[-3:] == [(tmp_path / "target").stat().st_ino, "renamed", tmp_path.stat().st_ino]
 
 
+def test_where_folders_cannot_be_opened_nothing_is_flushed(tmp_path, make, monkeypatch):
+    def refused(*_):
+        raise PermissionError("Windows opens no folders")
+
+    monkeypatch.delattr(os, "O_DIRECTORY")
+    monkeypatch.setattr(os, "open", refused)
+    with written_whole(tmp_path / "target") as partial:
+        make(partial, "new")
+    assert content_of(tmp_path / "target") == "new"
+
+
 @pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
 def test_an_error_leaves_the_old_content_and_nothing_else(tmp_path, make, error):
     target = tmp_path / "target"
@@ -53,6 +64,31 @@ def test_an_error_leaves_the_old_content_and_nothing_else(tmp_path, make, error)
         make(partial, "ne")
         raise error
     assert content_of(target) == "old" and list(tmp_path.iterdir()) == [target]
+
+
+def test_folders_above_are_made_and_stay_only_with_something_in_them(tmp_path, make):
+    with pytest.raises(OSError), written_whole(tmp_path / "new/folder/target") as partial:
+        make(partial, "ne")
+        raise OSError
+    assert not list(tmp_path.iterdir())
+    with written_whole(tmp_path / "new/folder/target") as partial:
+        make(partial, "new")
+    assert content_of(tmp_path / "new/folder/target") == "new"
+
+
+@pytest.mark.parametrize("there_before", [True, False])
+@pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
+def test_an_error_takes_out_of_a_folder_what_the_block_put_there(tmp_path, make, there_before, error):
+    folder = tmp_path / "new/folder" if not there_before else tmp_path
+    if there_before:
+        (folder / "mine").write_text("mine")
+    with pytest.raises(error), filled_whole(folder):
+        make(folder / "first", "new")
+        raise error
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"] * there_before
+    with filled_whole(folder):
+        make(folder / "first", "new")
+    assert content_of(folder / "first") == "new"
 
 
 @pytest.mark.parametrize("left_behind", [make_file, make_folder])

@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from tests.vdvae.runs import crashing, train
+from tests.vdvae.disks import small_disk
+from tests.vdvae.runs import assert_same, crashing, train
 from vdvae.ranks.distributed import StartError
+
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # TensorBoard's thread
 
 
 def read(folder) -> EventAccumulator:
@@ -65,3 +68,22 @@ def test_without_the_package_nothing_begins(tmp_path, monkeypatch):
     with pytest.raises(StartError, match="--tensorboard needs the package tensorboard"):
         train(tmp_path, "--tensorboard")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_full_disk_is_reported_once_and_the_log_goes_on(tmp_path, capsys):
+    from vdvae.records.log import RunLogger
+    from vdvae.records.tensorboard import TensorBoard
+
+    log = RunLogger(tmp_path, board=TensorBoard(tmp_path, 0))
+    with small_disk():
+        for step in range(8):
+            log(type="train_loss", **{f"figure {n}": 1.0 for n in range(30)} | {"step": step} if step % 2 else {"step": step})
+    log.sheet(tmp_path / "sheet.png", 9)
+    assert capsys.readouterr().err.count("error: TensorBoard's files could not be written, the run goes on without them: ") == 1
+
+
+def test_a_folder_that_cannot_be_made_ends_no_run(undisturbed, tmp_path, capsys):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/tensorboard").touch()
+    assert_same(train(tmp_path, "--tensorboard"), undisturbed)
+    assert capsys.readouterr().err.count("error: TensorBoard's files could not be written") == 1

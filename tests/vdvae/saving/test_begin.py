@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import runpy
 import shutil
 import signal
 import subprocess
@@ -22,6 +23,7 @@ from vdvae.saving.run_state import saved_states
 from vdvae.settings.hparams import HparamsError
 from vdvae.step.train_step import TrainStep
 from vdvae.training import outputs as outputs_module
+from vdvae.training import stop_signals
 from vdvae.training.endings import NotSaved, Stopped, Stuck
 from vdvae.training.stop_signals import SIGNALS, StopRequest, listening
 
@@ -239,18 +241,26 @@ def command(folder: Path, *flags) -> list[str]:
     return [sys.executable, str(ROOT / "train.py"), *FLAGS, "--save_dir", str(folder), "--desc", "run", *flags]
 
 
-def test_a_signal_saves_and_exits_with_75(tmp_path):
-    process = subprocess.Popen(command(tmp_path, "--num_iters", "100000"), stderr=subprocess.PIPE, text=True)
+def test_a_signal_saves_and_exits_with_75_even_if_the_screen_is_a_full_disk(tmp_path):
+    with open("/dev/full", "w") as full:
+        process = subprocess.Popen(command(tmp_path, "--num_iters", "100000"), stdout=full, stderr=full)
     log = tmp_path / "run/log.jsonl"
     while not (log.is_file() and '"train_loss"' in log.read_text()):
         assert process.poll() is None
         time.sleep(0.05)
-    process.send_signal(signal.SIGTERM)
-    _, said = process.communicate()
-    assert process.returncode == 75 and "--resume goes on" in said
+    for _ in range(2):
+        process.send_signal(signal.SIGHUP)
+    assert process.wait() == 75
     (state,) = saved_states(tmp_path / "run")[:1]
-    step = json.loads((state / "position.json").read_text())["iteration"]
-    assert f"at step {step}" in said
+    assert json.loads((state / "position.json").read_text())["iteration"] > 0 and (tmp_path / "run/latest-model.th").is_file()
+
+
+@pytest.fixture()
+def hangups_end_a_process():
+    """Also where the tests run under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
@@ -264,6 +274,36 @@ def test_each_signal_is_heard_and_the_second_ends_at_once(monkeypatch, number):
         os.kill(os.getpid(), number)
         assert codes == [128 + number]
     assert [signal.getsignal(each) for each in SIGNALS] == before
+
+
+def test_a_hangup_is_heard_and_not_counted(monkeypatch, hangups_end_a_process):
+    codes = []
+    monkeypatch.setattr(os, "_exit", codes.append)
+    with listening(StopRequest()) as stop:
+        for number in (signal.SIGHUP, signal.SIGHUP, signal.SIGTERM, signal.SIGHUP):
+            os.kill(os.getpid(), number)
+            assert stop.name in ("SIGHUP", "SIGTERM") and not codes
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert codes == [128 + signal.SIGTERM]
+
+
+def test_under_nohup_a_hangup_stays_ignored(hangups_end_a_process):
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with listening(StopRequest()) as stop:
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert stop.name is None
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.name == "SIGTERM"
+
+
+def test_signals_that_a_system_lacks_are_left_out(monkeypatch):
+    monkeypatch.delattr(signal, "SIGUSR1")
+    monkeypatch.delattr(signal, "SIGHUP")  # as on Windows
+    module = runpy.run_path(stop_signals.__file__)
+    assert module["SIGNALS"] == [signal.SIGTERM, signal.SIGINT]
+    with module["listening"](module["StopRequest"]()) as stop:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.name == "SIGTERM"
 
 
 def test_three_ranks_go_on_to_the_bit(run_mpi, tmp_path):

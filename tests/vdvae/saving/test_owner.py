@@ -3,8 +3,10 @@
 import errno
 import fcntl
 import os
+import runpy
 import signal
 import socket
+import sys
 import time
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import pytest
 
 from tests.vdvae.runs import train
 from vdvae.ranks.distributed import StartError, World
+from vdvae.saving import owner
 from vdvae.saving.owner import owned
 
 
@@ -91,6 +94,14 @@ def test_a_file_system_without_locks_is_reported_and_used(tmp_path, monkeypatch,
     with owned(tmp_path, World()):
         pass
     assert f"owner.txt cannot be locked ([Errno {number}]" in capsys.readouterr().err
+
+
+def test_a_system_without_flock_is_reported_and_used(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "fcntl", None)  # as on Windows
+    with runpy.run_path(owner.__file__)["owned"](tmp_path / "run", World()):
+        (tmp_path / "run/log.jsonl").touch()
+    assert "owner.txt cannot be locked (this system has no flock): make sure that no other process writes there" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["log.jsonl"]
 
 
 def test_a_lock_that_others_may_not_read_is_refused_all_the_same(tmp_path, monkeypatch):

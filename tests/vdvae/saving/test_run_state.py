@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.vdvae.runs import FLAGS, train
+from tests.vdvae.runs import FLAGS, assert_same, train
 from tests.vdvae.saving.test_checkpoint import Code
 from vdvae.ranks.distributed import StartError, World
+from vdvae.ranks.randomness import noise_state, restore_noise
 from vdvae.saving.run_state import MANIFEST, _fingerprint, load_state_folder, saved_states
 from vdvae.saving.training_state import new_state
 from vdvae.settings.hparams import load_hparams
@@ -138,3 +139,31 @@ def test_ranks_that_find_different_states_do_not_begin(copied):
     with pytest.raises(StartError, match="the ranks do not find the same states"):
         run_of(load_hparams(flags), OneOfTwo())
     assert {path: path.read_bytes() for path in copied.rglob("*") if path.is_file()} == before
+
+
+GPU_NOISE = torch.zeros(16, dtype=torch.uint8)  # of the size that a GPU's generator has
+
+
+def test_a_run_that_a_gpu_saved_goes_on_on_the_cpu_and_the_log_says_that_its_noise_is_new(copied, tmp_path, capsys):
+    newest, older = saved_states(copied)
+    shutil.rmtree(newest)
+    spoil(older, "tensors.pt", "noise/0", lambda content: [*content["noise"][0], GPU_NOISE])
+    again = shutil.copytree(copied, tmp_path / "again/run")
+    assert_same(train(tmp_path, "--resume"), train(again.parent, "--resume"))
+    assert capsys.readouterr().out.count("the run was not saved on cpu: its noise begins anew, from seed 0 and step 10") == 2
+    assert json.loads((copied / "finished.json").read_text())["iteration"] == 12
+
+
+def test_noise_is_restored_on_the_same_kind_of_device_and_begins_anew_on_another():
+    def drawn(states: list, seed: int, step: int, world: World) -> tuple[bool, list[float]]:
+        torch.manual_seed(9)
+        return restore_noise(states, seed, step, world), torch.randn(3).tolist()
+
+    gpu = World(device=torch.device("cuda"))
+    mine = noise_state(World())
+    expected = torch.randn(3).tolist()
+    assert drawn(mine, 0, 5, World()) == (True, expected)
+    onto_gpu, onto_cpu = drawn(mine, 0, 5, gpu), drawn([*mine, GPU_NOISE], 0, 5, World())
+    others = [drawn(mine, 1, 5, gpu), drawn(mine, 0, 6, gpu), drawn(mine, 0, 5, World(1, 2, device=torch.device("cuda")))]
+    assert onto_gpu == onto_cpu and not onto_gpu[0]
+    assert len({str(draw) for restored, draw in [(True, expected), onto_gpu, *others]}) == 5

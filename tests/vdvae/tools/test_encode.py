@@ -216,3 +216,18 @@ def test_several_ranks_are_refused(run, pictures, tmp_path, capsys, monkeypatch)
     monkeypatch.setattr("vdvae.tools.arguments.join_world", lambda device: nullcontext(World(rank=1, size=2)))
     assert main(run, pictures, "--out", tmp_path / "l.npz") == 2
     assert "2 ranks were started" in capsys.readouterr().err and not (tmp_path / "l.npz").exists()
+
+
+def test_a_disk_that_fills_while_decoding_leaves_no_images(run, pictures, tmp_path, capsys, monkeypatch):
+    assert main(run, pictures, "--out", tmp_path / "l.npz") == 0
+    written = []
+
+    def full(path, content):
+        written.append(path)
+        path.touch()
+        if len(written) == 2:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    assert main(run, tmp_path / "l.npz", "--decode", tmp_path / "new/out") == 2
+    assert "No space left" in capsys.readouterr().err and not (tmp_path / "new").exists()

@@ -1,5 +1,6 @@
 """The .npz file of latents: whole or not there, and every array looked at before it is used."""
 
+import os
 import zipfile
 
 import numpy as np
@@ -44,6 +45,20 @@ def test_an_error_while_writing_leaves_nothing(path):
     with pytest.raises(RuntimeError, match="no more"), writing(path, NAMES, SHAPES):
         raise RuntimeError("no more")
     assert not list(path.parent.iterdir())
+
+
+def test_a_disk_without_room_is_an_error_before_anything_is_computed(path, monkeypatch):
+    """A write to a memory map for which there is no room ends the process without a message."""
+    def full(file: int, offset: int, size: int):
+        if size > 2000:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(OSError, match="No space"), writing(path, NAMES, SHAPES):
+        raise AssertionError("nothing is computed")
+    assert not list(path.parent.iterdir())
+    monkeypatch.delattr(os, "posix_fallocate")  # as on macOS and Windows
+    write(path)
 
 
 @pytest.mark.parametrize("change, words", [

@@ -14,6 +14,7 @@ import imageio.v3 as imageio
 import numpy as np
 import pytest
 
+from tests.vdvae.disks import small_disk
 from vdvae.records.run_counts import TOTAL_KEYS
 from vdvae.records.run_log import read_run
 from vdvae.tools.compare import main, report
@@ -240,3 +241,16 @@ def test_the_report_needs_no_torch(write_run, tmp_path):
 
 def test_matplotlib_is_loaded_for_out_alone(write_run):
     assert run_main("0", "'matplotlib' in sys.modules", write_run("a")).returncode == 0
+
+
+@pytest.mark.parametrize("there_before", [True, False])
+def test_a_full_disk_leaves_nothing(write_run, tmp_path, capsys, there_before):
+    out = tmp_path / "new/report"
+    if there_before:
+        out.mkdir(parents=True)
+    run, before = write_run("one", sheet=False), set(tmp_path.rglob("*"))
+    with small_disk():
+        assert main([run, "--out", str(out)]) == 2
+    message = capsys.readouterr().err
+    assert message.startswith("compare: ") and "File too large" in message and message.count("\n") == 1
+    assert set(tmp_path.rglob("*")) - before <= set((tmp_path / "one").iterdir())

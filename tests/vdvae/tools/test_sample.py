@@ -1,5 +1,7 @@
 """Images drawn from a run: the three kinds of output, the seed, what is refused."""
 
+from pathlib import Path
+
 import imageio.v3 as imageio
 import numpy as np
 import pytest
@@ -55,3 +57,14 @@ def test_a_run_that_never_saved_is_named(run, tmp_path, capsys):
     (run / "latest-model-ema.th").unlink()
     assert main(run, "--out", tmp_path / "x.png") == 2
     assert "no file" in capsys.readouterr().err and not (tmp_path / "x.png").exists()
+
+
+def test_a_disk_that_fills_leaves_no_images(run, tmp_path, monkeypatch, capsys):
+    def full(path, content):
+        path.touch()
+        if path.name == "000002.png":
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    assert main(run, "--n", 4, "--out", tmp_path / "new/images") == 2
+    assert "No space left" in capsys.readouterr().err and [path.name for path in tmp_path.iterdir()] == ["run"]

@@ -1,14 +1,13 @@
 """Faults put into single updates, ranks and logs; benchmarks/faults/injected.py has the long table."""
 
-import contextlib
 import json
-import resource
 
 import pytest
 import torch
 
 from benchmarks.faults.injected_run import FAULTS
-from tests.vdvae.runs import stopping, train
+from tests.vdvae.disks import small_disk
+from tests.vdvae.runs import assert_same, stopping, train
 from vdvae.model.vae import VAE
 from vdvae.ranks.distributed import World
 from vdvae.records import log as log_module
@@ -56,18 +55,7 @@ def test_the_first_error_of_a_rank_is_on_the_screen_and_ends_all(request, tmp_pa
     done = start(2, "-m", "benchmarks.faults.injected_run", "exception", rank, 2, *FLAGS, "--save_dir", tmp_path, "--desc", "run")
     errors = [line for line in done.stderr.splitlines() if line.startswith("error on rank")]
     assert errors, done.stderr
-    assert done.returncode not in (0, 2) and errors[0] == f"error on rank {rank} of 2: MemoryError: no memory left"
-
-
-@contextlib.contextmanager
-def small_disk():
-    """Files may grow to 1000 bytes, as on a disk that is nearly full; no longer than needed, as it holds for pytest too."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert done.returncode == 1 and errors[0] == f"error on rank {rank} of 2: MemoryError: no memory left"
 
 
 def test_a_line_for_which_there_is_no_room_is_left_out_whole(tmp_path):
@@ -107,6 +95,31 @@ def test_a_run_whose_log_lost_lines_trains_to_its_end_and_says_so(undisturbed, t
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
+def test_a_signal_on_a_full_disk_is_a_failed_save(undisturbed, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        stopping(patch, 3)
+        patch.setattr("vdvae.training.outputs.save_state", full)
+        with pytest.raises(NotSaved, match="stopped by a signal at step 5; not saved: .*No space left") as end:
+            train(tmp_path)
+    assert end.value.exit_code == 4
+    assert_same(train(tmp_path, "--resume", "auto"), undisturbed)
+
+
+def test_a_signal_after_lines_were_lost_is_a_saved_state(tmp_path, monkeypatch):
+    stopping(monkeypatch, 3)
+    whole = append_whole
+    monkeypatch.setattr(log_module, "append_whole", lambda path, content: whole(path, content) if b"hparam" in content else full())
+
+    def full():
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(Stopped, match="--resume goes on; [0-9]+ lines of the logs are lost"):
+        train(tmp_path)
+
+
 def test_a_shortened_log_is_reported_and_goes_on_in_whole_lines(tmp_path, monkeypatch, capsys):
     with monkeypatch.context() as patch:
         stopping(patch, 4)
@@ -133,4 +146,4 @@ def test_a_checkpoint_for_which_there_is_no_room_leaves_the_older_one_and_no_hal
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"latest-model.th": b"older"}
     with small_disk(), pytest.raises(OSError, match="tensors.pt"):
         save_state(tmp_path, Position(1, 0, 1, 1, {}, {}, {}, 0.0), {"model": vae.state_dict()})
-    assert not list((tmp_path / "state").iterdir())
+    assert not (tmp_path / "state").exists()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from vdvae.data.files import filled_whole
 from vdvae.records.run_log import RunLog
 from vdvae.tools.report.figure2 import draw_figure2
 from vdvae.tools.report.figure3 import Sheet, draw_figure3, latest_sheet
@@ -21,12 +22,12 @@ _DOTS_PER_INCH = 150
 def write_report(folder: Path, runs: list[RunLog], report: dict) -> None:
     """Write report.html, report.json, report.csv and the figures; `report` is what vdvae.tools.compare.report returns.
 
-    Raises OSError if the folder cannot be made or written.
+    Raises OSError if the folder cannot be made or written; then nothing is left there.
     """
     files = report_files(runs, report)
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, content in files.items():
-        (folder / name).write_bytes(content)
+    with filled_whole(folder):
+        for name, content in files.items():
+            (folder / name).write_bytes(content)
 
 
 def report_files(runs: list[RunLog], report: dict) -> dict[str, bytes]:
