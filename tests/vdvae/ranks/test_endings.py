@@ -24,10 +24,10 @@ def done(monkeypatch) -> list[str]:
         done.append(how)
         raise SystemExit(how)
 
-    store = SimpleNamespace(set=lambda *_: None, get=lambda name: b"0" if "gpus" in name else b"host")
-    comm = SimpleNamespace(rank=0, size=2, Abort=lambda code: leave(f"aborted with {code}"), allreduce=lambda value, how: value,
+    store = SimpleNamespace(set=lambda *_: None, get=lambda name: b'[0, ""]' if "gpus" in name else b"host")
+    comm = SimpleNamespace(rank=0, size=2, Abort=lambda code: leave(f"aborted with {code}"), allgather=lambda item: [item, item],
                            Split_type=lambda kind: SimpleNamespace(rank=0, size=2))
-    monkeypatch.setitem(sys.modules, "mpi4py", SimpleNamespace(MPI=SimpleNamespace(COMM_WORLD=comm, COMM_TYPE_SHARED=0, MIN=0)))
+    monkeypatch.setitem(sys.modules, "mpi4py", SimpleNamespace(MPI=SimpleNamespace(COMM_WORLD=comm, COMM_TYPE_SHARED=0)))
     monkeypatch.setattr(distributed, "_meet", lambda *_: store)
     monkeypatch.setattr(distributed.time, "sleep", lambda seconds: None)
     monkeypatch.setattr(dist, "rendezvous", lambda method: iter([(store,)]))
