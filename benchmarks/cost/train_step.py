@@ -59,8 +59,8 @@ class Contestant:
     recorded: bool = False  # as a CUDA graph, which keeps the memory of an update
 
 
-def ours(hparams: Hparams, images: Tensor) -> Contestant:
-    """Our update as train.py makes it for these hyper-parameters."""
+def ours(hparams: Hparams, images: Tensor, share: Callable[[VAE], nn.Module] = lambda vae: vae) -> Contestant:
+    """Our update as train.py makes it for these hyper-parameters; `share` wraps the model where ranks share gradients."""
     device = images.device
     hparams = for_device(hparams, device)
     torch.manual_seed(0)
@@ -69,7 +69,7 @@ def ours(hparams: Hparams, images: Tensor) -> Contestant:
     optimizer = make_optimizer(hparams, vae.parameters())
     if hparams.compile:
         compile_parts(vae)
-    step = TrainStep(vae, average, optimizer, hparams, World(device=device))
+    step = TrainStep(share(vae), average, optimizer, hparams, World(device=device))
     call = GraphedStep(step, CudaGraph) if hparams.cuda_graphs else step
     batch = Preprocess(hparams.dataset_spec, memory_format(hparams))(images)
     update = partial(call, *batch, hparams.lr)
