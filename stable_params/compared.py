@@ -44,8 +44,8 @@ class SoftClamp(Parameterization):
     """sigma = exp(c tanh(p/c)) + floor, c = `limit`; NVAE (arXiv 2007.03898) has c 5 and floor 0.01; 0: no floor.
 
     log sigma = logaddexp(c tanh(p/c), log floor), finite for every p. Its slope is at most 1 and 0 at both ends: tanh's
-    slope rounds to 0 from |p| = 9.01 c on in float32, so nothing pulls back a raw value that has gone so far. Where exp(c)
-    overflows (c > 88.72 in float32), the gradient of sigma is NaN there.
+    slope rounds to 0 from |p| = 9.01 c on in float32 (a CPU's tanh; a GPU's may round elsewhere nearby), so nothing pulls
+    back a raw value that has gone so far. Where exp(c) overflows (c > 88.72 in float32), the gradient of sigma is NaN there.
     Raises ValueError unless limit is finite and above 0, and floor finite and not negative.
     """
 

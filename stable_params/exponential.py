@@ -14,8 +14,8 @@ class NaiveExp(Parameterization):
     """sigma = exp p, log sigma = log(exp p), both evaluated literally (eq. 7): the form that breaks, for comparison.
 
     Where exp p underflows (p < -103.97 in float32, p < -17.33 in float16) sigma is 0, log sigma is -inf and its gradient
-    is inf * 0 = NaN. Where exp p overflows (p > 88.72, p > 11.09) both are +inf and the gradient of log sigma is
-    0 * inf = NaN.
+    is inf * 0 = NaN; code compiled for a CUDA GPU has no subnormal exp p, so there it begins at p < -87.33. Where exp p
+    overflows (p > 88.72, p > 11.09) both are +inf and the gradient of log sigma is 0 * inf = NaN.
     """
 
     name: ClassVar[str] = "naive_exp"

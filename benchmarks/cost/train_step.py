@@ -1,6 +1,7 @@
 """Time and memory of whole training updates: python -m benchmarks.cost.train_step
 
-Compares our plain update with each switch, the parameterizations with each other, and ours with the original's.
+Compares our plain update with each switch, the parameterizations with each other, and ours with the original's. Beside the
+reference one update at a time is in memory. Exit code 1 when an update failed; its row says why.
 """
 
 import argparse
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 
 from benchmarks.cost.measuring import OperatorCount, Run, alternating_seconds, peak_bytes, peak_flops, ratios_to
 from benchmarks.cost.original_code import hyperparams, install_stand_ins
+from benchmarks.cost.printed_table import PrintedTable
 from benchmarks.cost.work import count_work
 from vdvae.step.acceleration import compile_parts, for_device, memory_format
 from vdvae.ranks.distributed import World
@@ -30,10 +32,12 @@ from vdvae.step.train_step import TrainStep, average_of
 from vdvae.model.vae import VAE
 
 PLAIN, ORIGINAL = "plain float32", "original"
-ON_CUDA = {"tf32": ["--precision", "tf32"], "cuda_graphs": ["--precision", "fp32", "--cuda_graphs"]}  # name to flags
+TF32 = {"tf32": ["--precision", "tf32"]}  # name to flags
 MEMORY = {"bf16": ["--precision", "bf16"], "checkpoint_blocks": ["--plain", "--checkpoint_blocks"],
           "bf16, checkpoint_blocks": ["--precision", "bf16", "--checkpoint_blocks"]}
 PARTS = {"accumulate_steps 2": ["--plain", "--accumulate_steps", "2"]}
+GRAPHS = {"cuda_graphs": ["--precision", "fp32", "--cuda_graphs"],
+          "bf16, cuda_graphs": ["--precision", "bf16", "--cuda_graphs"]}
 COMPILED = {"compile": ["--precision", "fp32", "--compile"]}
 ALL = {"cpu": ["--precision", "bf16", "--compile"], "cuda": ["--precision", "bf16", "--compile", "--cuda_graphs"]}
 OURS = (*LABELLED, "exact_levels")  # settings that the original does not have
@@ -51,11 +55,12 @@ class Contestant:
     kept_bytes: int  # weights, averages, optimizer
     peak_bytes: int  # kept_bytes and the most that an update holds beside them
     precision: str
-    counts: bool = True  # False for compiled and recorded work, whose operators are not dispatched
+    compiled: bool = False
+    recorded: bool = False  # as a CUDA graph, which keeps the memory of an update
 
 
-def ours(hparams: Hparams, images: Tensor) -> Contestant:
-    """Our update as train.py makes it for these hyper-parameters."""
+def ours(hparams: Hparams, images: Tensor, share: Callable[[VAE], nn.Module] = lambda vae: vae) -> Contestant:
+    """Our update as train.py makes it for these hyper-parameters; `share` wraps the model where ranks share gradients."""
     device = images.device
     hparams = for_device(hparams, device)
     torch.manual_seed(0)
@@ -64,13 +69,13 @@ def ours(hparams: Hparams, images: Tensor) -> Contestant:
     optimizer = make_optimizer(hparams, vae.parameters())
     if hparams.compile:
         compile_parts(vae)
-    step = TrainStep(vae, average, optimizer, hparams, World(device=device))
+    step = TrainStep(share(vae), average, optimizer, hparams, World(device=device))
     call = GraphedStep(step, CudaGraph) if hparams.cuda_graphs else step
     batch = Preprocess(hparams.dataset_spec, memory_format(hparams))(images)
     update = partial(call, *batch, hparams.lr)
     update()
     needs = memory(update, vae, average, optimizer, WARM_UP if hparams.cuda_graphs else 1)  # a replayed update allocates nothing
-    return Contestant(update, len(images), *needs, hparams.precision, counts=not (hparams.compile or hparams.cuda_graphs))
+    return Contestant(update, len(images), *needs, hparams.precision, hparams.compile, hparams.cuda_graphs)
 
 
 def memory(update: Run, model: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer,
@@ -107,53 +112,74 @@ def original(checkout: Path, hparams: Hparams, batch: Batch) -> Contestant:
     return Contestant(update, len(batch.input), *needs, "tf32" if device == "cuda" else "fp32")
 
 
-def table(contestants: dict[str, Contestant], reference: str, rounds: int, device: str, flops: int) -> None:
-    """Measures the updates in turn and prints a row for each; `flops` are those of one update."""
-    runs = {name: contestant.update for name, contestant in contestants.items()}
-    for run in runs.values():
-        run()
-    times = alternating_seconds(runs, rounds, device)
-    ratios = ratios_to(reference, times)
-    print(f"\n| update | images/s | speed against {reference} | peak memory, GB | against {reference} | share of "
-          "measured peak | operators | pointwise |\n|---|---|---|---|---|---|---|---|")
-    for name, contestant in contestants.items():
-        median, memory = statistics.median(times[name]), contestant.peak_bytes
-        share = flops / median / peak_flops(contestant.precision, device)
-        print(f"| {name} | {contestant.images / median:.2f} | {1 / ratios[name]:.2f} | {memory / 1e9:.2f} | "
-              f"{memory / contestants[reference].peak_bytes:.2f} | {share:.0%} ({contestant.precision}) | "
-              f"{operators(contestant)} |", flush=True)
-    precisions = sorted({contestant.precision for contestant in contestants.values()})
-    peaks = ", ".join(f"{peak_flops(each, device) / 1e12:.3g} TFLOP/s in {each}" for each in precisions)
-    print(f"\nMatrix products reach {peaks}.", flush=True)
+class Comparison:
+    """A table of updates: the reference first, each other one measured beside it. `flops` are those of one update.
+
+    A recorded update is measured alone, and the reference's latest times count: a graph keeps the memory of its update, and
+    at batch 128 the reference does not fit beside it.
+    """
+
+    def __init__(self, reference: str, rounds: int, device: str, flops: int):
+        self.name, self.rounds, self.device, self.flops = reference, rounds, device, flops
+        self.reference: Contestant | None = None  # stays None if it fails
+        self.times: dict[str, list[float]] = {}
+        self.peaks: dict[str, float] = {}  # by precision
+        self.table = PrintedTable("update", "images/s", f"speed against {reference}", "peak memory, GB", f"against {reference}",
+                                  "share of measured peak", "operators", "pointwise")
+
+    def add(self, name: str, make: Callable[[], Contestant]) -> None:
+        """Make an update, measure it and print its row."""
+        self.table.add(name, lambda: self._cells(name, make()))
+
+    def _cells(self, name: str, contestant: Contestant) -> list[str]:
+        runs = {name: contestant.update}
+        if self.reference and not contestant.recorded:
+            runs[self.name] = self.reference.update
+        self.times |= alternating_seconds(runs, self.rounds, self.device)
+        if name == self.name:
+            self.reference = contestant
+        median, precision = statistics.median(self.times[name]), contestant.precision
+        self.peaks[precision] = peak_flops(precision, self.device)
+        speed, memory = self._against(name, contestant)
+        return [f"{contestant.images / median:.2f}", speed, f"{contestant.peak_bytes / 1e9:.2f}", memory,
+                f"{self.flops / median / self.peaks[precision]:.0%} ({precision})", *operators(contestant)]
+
+    def _against(self, name: str, contestant: Contestant) -> tuple[str, str]:
+        """Speed and memory against the reference's."""
+        if self.reference is None:
+            return "–", "–"
+        ratio = ratios_to(self.name, self.times)[name]
+        return f"{1 / ratio:.2f}", f"{contestant.peak_bytes / self.reference.peak_bytes:.2f}"
+
+    def end(self) -> int:
+        """Print what the shares refer to; returns how many updates failed."""
+        peaks = ", ".join(f"{peak / 1e12:.3g} TFLOP/s in {precision}" for precision, peak in sorted(self.peaks.items()))
+        print(f"\nMatrix products reach {peaks or 'nothing: no update was measured'}.", flush=True)
+        return self.table.failures
 
 
-def operators(contestant: Contestant) -> str:
-    """Two cells of a row: how many operators an update dispatches, and how many of them are pointwise."""
-    if not contestant.counts:
-        return "– | –"
+def operators(contestant: Contestant) -> list[str]:
+    """How many operators an update dispatches, and how many of them are pointwise; unknown for compiled or recorded work."""
+    if contestant.compiled or contestant.recorded:
+        return ["–", "–"]
     with OperatorCount() as count:
         contestant.update()
-    return f"{count.all:,} | {count.pointwise:,}"
+    return [f"{count.all:,}", f"{count.pointwise:,}"]
 
 
-def memory_table(switches: dict[str, list[str]], made: Callable[..., Contestant]) -> None:
-    """Prints the memory of an update under each switch, with one model at a time in memory."""
-    print("\n| update | weights, averages, optimizer, GB | at the peak of an update, GB |\n|---|---|---|")
-    for name, flags in switches.items():
-        contestant = made(*flags)
-        print(f"| {name} | {contestant.kept_bytes / 1e9:.2f} | {contestant.peak_bytes / 1e9:.2f} |", flush=True)
-        del contestant  # before the next model is made
+def memory_cells(contestant: Contestant) -> list[str]:
+    """The two figures of the memory table."""
+    return [f"{size / 1e9:.2f}" for size in (contestant.kept_bytes, contestant.peak_bytes)]
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Prints the tables."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Prints the tables; 1 when an update failed, else 0."""
     options = parsed(arguments)
     device, work = options.device, count_work(options.hps)
     machine = torch.cuda.get_device_name() if device == "cuda" else "a CPU"
     print(f"{options.hps} on {machine}, {torch.get_num_threads()} thread(s), PyTorch {torch.__version__}; "
           f"{(work.forward + work.backward) / 1e9:.1f} GFLOP per image")
-    for n_batch in options.n_batch or ([16, 128] if device == "cuda" else [8]):
-        measure(options, n_batch)
+    return int(sum(measure(options, n_batch) for n_batch in options.n_batch or ([16, 128] if device == "cuda" else [8])) > 0)
 
 
 def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -175,35 +201,43 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
-def measure(options: argparse.Namespace, n_batch: int) -> None:
-    """Prints the tables for one batch size."""
+def measure(options: argparse.Namespace, n_batch: int) -> int:
+    """Prints the tables for one batch size; returns how many updates failed."""
     device, hparams = options.device, load_hparams(["--hps", options.hps, "--n_batch", str(n_batch)])
     images = torch.randint(0, 256, (n_batch, hparams.image_size, hparams.image_size, 3), dtype=torch.uint8).to(device)
 
-    def made(*flags: str) -> Contestant:
+    def made(flags: list[str]) -> Contestant:
         return ours(load_hparams(["--hps", options.hps, "--n_batch", str(n_batch), *flags]), images)
 
-    print(f"\nBatch {n_batch}")
+    print(f"\nBatch {n_batch}", flush=True)
     if options.only == "memory":
-        return memory_table({PLAIN: ["--plain"]} | MEMORY, made)
-    work = count_work(options.hps)
-    rest = (options.rounds, device, n_batch * (work.forward + work.backward))
-    if options.only != "scales":
-        contestants = {name: made(*flags) for name, flags in switches(device, n_batch, options.compile).items()}
-        if options.upstream:
+        table = PrintedTable("update", "weights, averages, optimizer, GB", "at the peak of an update, GB")
+        for name, flags in ({PLAIN: ["--plain"]} | MEMORY).items():
+            table.add(name, lambda: memory_cells(made(flags)))
+        return table.failures
+    work, failures = count_work(options.hps), 0
+    groups = {"switches": switches(device, n_batch, options.compile), "scales": SCALES}
+    for flags_of in (groups[name] for name in ([options.only] if options.only else groups)):
+        makers = {name: partial(made, flags) for name, flags in flags_of.items()}
+        if options.upstream and flags_of is not SCALES:
             batch = Preprocess(hparams.dataset_spec)(images)
-            contestants[ORIGINAL] = original(options.upstream.resolve(), hparams, batch)
-        table(contestants, ORIGINAL if options.upstream else PLAIN, *rest)
-        del contestants
-    if options.only != "switches":
-        table({name: made(*flags) for name, flags in SCALES.items()}, "vanilla", *rest)
+            makers = {ORIGINAL: lambda: original(options.upstream.resolve(), hparams, batch)} | makers
+        comparison = Comparison(next(iter(makers)), options.rounds, device, n_batch * (work.forward + work.backward))
+        for name, make in makers.items():
+            comparison.add(name, make)
+        failures += comparison.end()
+    return failures
 
 
 def switches(device: str, n_batch: int, compiled: bool) -> dict[str, list[str]]:
-    """Names and flags of the updates to compare on a device: plain, each switch alone, all switches on."""
-    faster = (ON_CUDA if device == "cuda" else {}) | MEMORY | (PARTS if n_batch % 2 == 0 else {})
-    return {PLAIN: ["--plain"]} | faster | (COMPILED | {"all on": ALL[device]} if compiled else {})
+    """Names and flags of the updates to compare on a device: plain, each switch alone, all switches on.
+
+    What takes longer to prepare, graphs and then compiled code, comes last: a time limit shall cost the fewest rows.
+    """
+    eager = {PLAIN: ["--plain"]} | (TF32 if device == "cuda" else {}) | MEMORY | (PARTS if n_batch % 2 == 0 else {})
+    graphs = GRAPHS if device == "cuda" else {}
+    return eager | graphs | (COMPILED | {"all on": ALL[device]} if compiled else {})
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

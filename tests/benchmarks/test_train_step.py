@@ -1,13 +1,14 @@
 """The train step's benchmark on a small model: the rows that it prints, a stand-in for the original among them."""
 
 import re
+import weakref
 from pathlib import Path
 
 import pytest
 import torch
 
 from benchmarks.cost import measuring
-from benchmarks.cost.train_step import SCALES, main, ours
+from benchmarks.cost.train_step import SCALES, Comparison, Contestant, main, ours
 from vdvae.settings.hparams import load_hparams
 from vdvae.model.vae import VAE
 
@@ -76,7 +77,7 @@ def rows(printed: str) -> dict[str, list[str]]:
 
 
 def test_one_run_prints_the_switches_and_the_parameterizations(small, quick, capsys):
-    main(["--hps", str(small), "--n_batch", "2", "--rounds", "1", "--device", "cpu"])
+    assert main(["--hps", str(small), "--n_batch", "2", "--rounds", "1", "--device", "cpu"]) == 0
     printed = rows(capsys.readouterr().out)
     names = ["plain float32", "bf16", "checkpoint_blocks", "bf16, checkpoint_blocks", "accumulate_steps 2"]
     assert list(printed) == ["update", *names, *SCALES]
@@ -92,6 +93,32 @@ def test_one_table_alone(small, quick, capsys, monkeypatch, only, names):
     monkeypatch.setattr("benchmarks.cost.train_step.SCALES", {name: SCALES[name] for name in ("vanilla", "explin")})
     main(["--hps", str(small), "--n_batch", "1", "--rounds", "1", "--device", "cpu", "--only", only])
     assert list(rows(capsys.readouterr().out)) == ["update", *names]
+
+
+def test_an_update_is_measured_in_turn_with_the_reference_and_a_recorded_one_alone(quick, capsys):
+    calls, made = [], []
+
+    def make(name, recorded=False):
+        assert all(earlier() is None for earlier in made[1:]), "an update other than the reference is still in memory"
+        contestant = Contestant(lambda: calls.append(name), 1, 1, 1, "fp32", compiled=True, recorded=recorded)
+        made.append(weakref.ref(contestant))
+        return contestant
+
+    comparison = Comparison("plain", 2, "cpu", 1)
+    for arguments in [("plain",), ("eager",), ("graph", True), ("last",)]:
+        comparison.add(arguments[0], lambda: make(*arguments))
+    assert calls == ["plain", "plain", "eager", "plain", "plain", "eager", "graph", "graph", "last", "plain", "plain", "last"]
+    assert comparison.end() == 0 and list(rows(capsys.readouterr().out))[1:] == ["plain", "eager", "graph", "last"]
+
+
+def test_an_update_that_fails_leaves_a_row_and_an_exit_code(small, quick, capsys, monkeypatch):
+    flags = {"broken reference": ["--accumulate_steps", "3"], "broken": ["--precision", "tf32"], "sound": []}
+    monkeypatch.setattr("benchmarks.cost.train_step.SCALES", flags)
+    assert main(["--hps", str(small), "--n_batch", "2", "--rounds", "1", "--device", "cpu", "--only", "scales"]) == 1
+    printed = rows(capsys.readouterr().out)
+    assert printed["broken reference"][0].startswith("failed: HparamsError: accumulate_steps")
+    assert printed["broken"][0].startswith("failed: HparamsError: precision is 'tf32'")
+    assert float(printed["sound"][0]) > 0 and printed["sound"][1] == printed["sound"][3] == "–"
 
 
 def test_memory_is_that_of_an_update_and_of_all_that_is_kept(small):

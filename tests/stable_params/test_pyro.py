@@ -1,14 +1,15 @@
 import copy
 
-import pyro
 import pytest
 import torch
-from pyro.distributions import Normal
-from pyro.distributions.torch_distribution import TorchDistributionMixin
-from pyro.infer import SVI, Trace_ELBO, TraceMeanField_ELBO
 
 import stable_params
 from stable_params import Exp
+
+pyro = pytest.importorskip("pyro")
+from pyro.distributions import Normal  # noqa: E402
+from pyro.distributions.torch_distribution import TorchDistributionMixin  # noqa: E402
+from pyro.infer import SVI, Trace_ELBO, TraceMeanField_ELBO  # noqa: E402
 
 ELBOS = [Trace_ELBO, TraceMeanField_ELBO]
 BATCH, PIXELS, LATENTS = 8, 6, 2

@@ -18,6 +18,10 @@ from vdvae.training.loader import TrainLoader
 pytestmark = pytest.mark.cuda
 GPU = World(device=torch.device("cuda", 0))
 RANDN_LIKE = torch.randn_like
+# Relative errors of a bf16 update's ELBO, distortion and rate: about twice the largest, or more, that these three updates had
+# on a CPU over 20 seeds: 4.5e-6, 4.6e-6 and 0.0068. The rate is a sum of squares of small differences between bf16 numbers,
+# each of which has an error of 2^-9; the distortion is near that of an untrained model whatever the features are.
+BF16_ERRORS = 2**-16, 2**-16, 2**-6
 
 
 def make_step(hparams, world: World) -> TrainStep:
@@ -34,9 +38,10 @@ def on(batch, world: World):
 
 
 @pytest.fixture(autouse=True)
-def exact_float32(monkeypatch):
-    """Convolutions without TF32, whose ten bits of mantissa would hide everything else."""
+def comparable_convolutions(monkeypatch):
+    """No TF32, whose ten bits of mantissa would hide everything else; the same kernels and sums in every run."""
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    monkeypatch.setattr(torch.backends.cudnn, "deterministic", True)
     monkeypatch.setattr(torch, "randn_like", torch.zeros_like)
 
 
@@ -82,12 +87,13 @@ def test_bf16_and_compiled_updates_are_near_float32(small_hparams, small_batch, 
     exact, faster = make_step(small_hparams("--sigma_param", "explin"), GPU), make_step(small_hparams("--sigma_param", "explin", *flags), GPU)
     for _ in range(3):
         losses = [step(*on(small_batch, GPU), 1e-3).losses for step in (exact, faster)]
-        torch.testing.assert_close(losses[1], losses[0], rtol=2**-9, atol=0)
+        error = (losses[1] / losses[0] - 1).abs()[0]
+        assert (error < torch.tensor(BF16_ERRORS, device=GPU.device)).all(), error
 
 
-@pytest.mark.parametrize("flags, tolerance", [((), 1e-5), (("--precision", "bf16", "--compile"), 2**-9)],
-                         ids=["float32", "all on"])
-def test_recorded_updates_are_the_updates(small_hparams, small_batch, flags, tolerance):
+@pytest.mark.parametrize("flags", [(), ("--precision", "bf16", "--compile")], ids=["float32", "all on"])
+def test_recorded_updates_are_the_updates(small_hparams, small_batch, flags):
+    """Both run the same kernels, so bf16 needs no tolerance of its own."""
     hparams = small_hparams("--sigma_param", "explin", "--cuda_graphs", *flags)
     plain, inner = make_step(hparams, GPU), make_step(hparams, GPU)
     recorded = GraphedStep(inner, CudaGraph)
@@ -96,9 +102,9 @@ def test_recorded_updates_are_the_updates(small_hparams, small_batch, flags, tol
         threshold = [float("nan"), 0.0][update != 6]  # the seventh is skipped, in the recording too
         spoilt = [batch.input + threshold, batch.target]
         one, other = plain(*spoilt, 1e-3 * update), recorded(*spoilt, 1e-3 * update)
-        torch.testing.assert_close(other.losses, one.losses, rtol=tolerance, atol=0, equal_nan=True)
+        torch.testing.assert_close(other.losses, one.losses, rtol=1e-5, atol=0, equal_nan=True)
         assert other.skip == one.skip == (update == 6)
-    torch.testing.assert_close(list(inner.parameters), list(plain.parameters), rtol=tolerance, atol=tolerance)
+    torch.testing.assert_close(list(inner.parameters), list(plain.parameters), rtol=1e-5, atol=1e-5)
 
 
 def test_recorded_updates_draw_the_noise_of_the_updates(small_hparams, small_batch, monkeypatch):
