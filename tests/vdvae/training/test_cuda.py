@@ -18,9 +18,9 @@ from vdvae.training.loader import TrainLoader
 pytestmark = pytest.mark.cuda
 GPU = World(device=torch.device("cuda", 0))
 RANDN_LIKE = torch.randn_like
-# Relative errors of a bf16 update's ELBO, distortion and rate: about twice the largest, or more, that these three updates had
-# on a CPU over 20 seeds: 4.5e-6, 4.6e-6 and 0.0068. The rate is a sum of squares of small differences between bf16 numbers,
-# each of which has an error of 2^-9; the distortion is near that of an untrained model whatever the features are.
+# Relative errors of ELBO, distortion and rate that a bf16 update may have: at least twice the largest of these three updates on
+# a CPU over 20 seeds, 4.5e-6, 4.6e-6 and 0.0068. A convolution's output has a relative error of about 2^-9. The rate errs most:
+# it sums squares of small differences between such outputs.
 BF16_ERRORS = 2**-16, 2**-16, 2**-6
 
 
