@@ -61,7 +61,7 @@ step() {
 section() {
     printf '\n## %s\n\n```\n%s\n```\n\n%s\n' "$1" "$2" "$3"
     # Other output may stand between the rows of a table. A table begins with the row before the one of dashes.
-    grep '^|' "$out/$1.log" | awk '/^\|-/ { print "" } NR > 1 { print row } { row = $0 } END { print row }'
+    grep '^|' "$out/$1.log" | awk '/^\|-/ { print "" } NR > 1 { print row } { row = $0 } END { if (NR) print row }'
     printf '\n```\n%s\n```\n' "$(tr '\r' '\n' < "$out/$1.log" | grep -v '^|' | grep . | tail -n 20)"
 }
 
