@@ -8,7 +8,8 @@ usage() {
 usage: run_scripts/gpu_check.sh OUT [--small]
 
 Runs the steps below one after the other. Each has a time limit and a log, OUT/STEP.log; a step that fails stops none of the
-others. OUT must not exist yet. Exit code 1: a step failed or ran out of time (its exit code is 124 then).
+others. OUT must not exist yet. Exit code 1: a step failed or ran out of time (its exit code is 124 then). Paths count from the
+project's folder.
 --small runs all steps on a CPU with tiny settings, in about three minutes. It is on where PyTorch sees no GPU.
 Environment: PYTHON, the interpreter (default: .venv/bin/python); UPSTREAM, a checkout of openai/vdvae, to measure the
 original's step too; MNIST, a folder with mnist.npz, for Table 3.
@@ -73,14 +74,14 @@ versions='import torch, importlib.metadata as m; v = torch.version.cuda, torch.b
 print("PyTorch {} CUDA {} cuDNN {}".format(torch.__version__, *v), *(d.name + " " + d.version for d in m.distributions() if d.name == "triton"))'
 
 step versions 15 bash -c 'nvidia-smi; exec "$0" -c "$1"' "$python" "$versions"
-step tests 85 "$python" -m pytest tests -m cuda -v --tb=short --continue-on-collection-errors -p no:cacheprovider "${collect[@]}"
+step tests 80 "$python" -m pytest tests -m cuda -v --tb=short --continue-on-collection-errors -p no:cacheprovider "${collect[@]}"
 [[ -n "${UPSTREAM:-}" ]] || skip original "UPSTREAM names no checkout of openai/vdvae"
 train_step=("$python" -m benchmarks.cost.train_step --hps "$hps" --device "$device" "${rounds[@]}")
 step train_step_$batch 110 "${train_step[@]}" --n_batch $batch --only switches "${upstream[@]}"
 step resumed 75 "$python" -m benchmarks.faults.resumed "$out/runs" --hps "$hps" --dataset photos32 --device "$device" \
     --n_batch $batch --num_iters $updates --sigma_param explin "${graphs[@]}" "${exact[@]}"
 step train_step_$large 70 "${train_step[@]}" --n_batch $large --only switches "${upstream[@]}"
-step one_rank 25 "$python" -m torch.distributed.run --standalone --nproc_per_node 1 -m benchmarks.cost.one_rank \
+step one_rank 30 "$python" -m torch.distributed.run --standalone --nproc_per_node 1 -m benchmarks.cost.one_rank \
     --hps "$hps" --n_batch $batch --device "$device"
 step scales 30 "${train_step[@]}" --n_batch $batch --only scales
 step table2 25 "$python" -m experiments.table2 --out "$out/table2" --device "$device" "${few[@]}"

@@ -26,9 +26,9 @@ from vdvae.step.graphed_step import WARM_UP, CudaGraph, GraphedStep
 from vdvae.records.run_log import LABELLED
 from vdvae.settings.hparams import Hparams, load_hparams
 from vdvae.settings.table import Effect, settings_that_change
-from vdvae.step.optimizer import make_optimizer
 from vdvae.data.preprocess import Batch, Preprocess
-from vdvae.step.train_step import TrainStep, average_of
+from vdvae.saving.training_state import new_state
+from vdvae.step.train_step import TrainStep
 from vdvae.model.vae import VAE
 
 PLAIN, ORIGINAL = "plain float32", "original"
@@ -62,19 +62,16 @@ class Contestant:
 def ours(hparams: Hparams, images: Tensor, share: Callable[[VAE], nn.Module] = lambda vae: vae) -> Contestant:
     """Our update as train.py makes it for these hyper-parameters; `share` wraps the model where ranks share gradients."""
     device = images.device
-    hparams = for_device(hparams, device)
-    torch.manual_seed(0)
-    vae = VAE(hparams).to(device)
-    average = average_of(vae)
-    optimizer = make_optimizer(hparams, vae.parameters())
+    hparams, world = for_device(hparams, device), World(device=device)
+    state = new_state(hparams, world)
     if hparams.compile:
-        compile_parts(vae)
-    step = TrainStep(share(vae), average, optimizer, hparams, World(device=device))
+        compile_parts(state.vae)
+    step = TrainStep(share(state.vae), state.average, state.optimizer, hparams, world, state.penalty)
     call = GraphedStep(step, CudaGraph) if hparams.cuda_graphs else step
     batch = Preprocess(hparams.dataset_spec, memory_format(hparams))(images)
     update = partial(call, *batch, hparams.lr)
     update()
-    needs = memory(update, vae, average, optimizer, WARM_UP if hparams.cuda_graphs else 1)  # a replayed update allocates nothing
+    needs = memory(update, state.vae, state.average, state.optimizer, WARM_UP if hparams.cuda_graphs else 1)  # a replayed update allocates nothing
     return Contestant(update, len(images), *needs, hparams.precision, hparams.compile, hparams.cuda_graphs)
 
 
@@ -216,10 +213,12 @@ def measure(options: argparse.Namespace, n_batch: int) -> int:
             table.add(name, lambda: memory_cells(made(flags)))
         return table.failures
     work, failures = count_work(options.hps), 0
-    groups = {"switches": switches(device, n_batch, options.compile), "scales": SCALES}
-    for flags_of in (groups[name] for name in ([options.only] if options.only else groups)):
-        makers = {name: partial(made, flags) for name, flags in flags_of.items()}
-        if options.upstream and flags_of is not SCALES:
+    graphs = ["--cuda_graphs"] if device == "cuda" else []  # without them the launches of operators would be measured
+    groups = {"switches": switches(device, n_batch, options.compile),
+              "scales": {name: [*flags, *graphs] for name, flags in SCALES.items()}}
+    for group in ([options.only] if options.only else groups):
+        makers = {name: partial(made, flags) for name, flags in groups[group].items()}
+        if options.upstream and group == "switches":
             batch = Preprocess(hparams.dataset_spec)(images)
             makers = {ORIGINAL: lambda: original(options.upstream.resolve(), hparams, batch)} | makers
         comparison = Comparison(next(iter(makers)), options.rounds, device, n_batch * (work.forward + work.backward))
