@@ -21,6 +21,7 @@ import numpy as np
 from tabulate import tabulate
 
 from benchmarks.faults.chaos import ENVIRONMENT, FLAGS, ROOT, end, same_tensors
+from benchmarks.faults.hostile_files import try_readers
 from benchmarks.faults.injected_run import FAULTS
 from vdvae.data.cifar10 import FOLDER
 
@@ -39,7 +40,7 @@ class Row(NamedTuple):
 def main(arguments: list[str] | None = None) -> int:
     """Try all faults; returns 1 when one was not survived."""
     argparse.ArgumentParser(prog="python -m benchmarks.faults.injected", description=__doc__.splitlines()[0]).parse_args(arguments)
-    return try_all(injections, exceptions, states, logs, data_files, checkpoints_with_code, full_disks)
+    return try_all(injections, exceptions, states, logs, data_files, checkpoints_with_code, full_disks, readers)
 
 
 def try_all(*parts: Callable[[Path], Iterator[Row]]) -> int:
@@ -188,6 +189,12 @@ def full_disks(folder: Path) -> Iterator[Row]:
         whole = all(json.loads(line) for line in (target / "run/log.jsonl").open())
         reported = f"trained to step {UPDATES}" in done.stderr and "could not be written" in done.stderr
         yield Row(fault, done.returncode == 4 and reported and whole, "trained to the end, failure reported, code 4; log lines whole")
+
+
+def readers(folder: Path) -> Iterator[Row]:
+    """Hostile lines in the log of a run, and hostile files of latents."""
+    run(folder / "calm")
+    yield from (Row(*each) for each in try_readers(folder, folder / "calm/run"))
 
 
 def run(folder: Path, *flags: str | Path, inject: tuple[str, int] | None = None, at: int = FAULTY, ranks: int = 1,

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from vdvae.data.files import written_whole
-from vdvae.records.jsonl import read_lines
+from vdvae.records.jsonl import parse_line, read_lines
 
 SAVE_SECONDS = 120.0  # the least time between two saves of a state
 _UNREADABLE = (OSError, EOFError, RuntimeError, KeyError, TypeError, ValueError, pickle.UnpicklingError,
@@ -33,10 +33,12 @@ class ResultsFile:
             self._append({"settings": settings})
             return
         content = self.path.read_bytes()
-        lines = read_lines(self.path)[0][: content.count(b"\n")]
-        self._check_settings(lines[0] if lines else None, settings)
+        lines = []
+        read_lines(self.path, lambda line: lines.append(parse_line(line)))
+        del lines[content.count(b"\n"):]
+        self._check_settings(lines[0] if lines else {}, settings)
         for number, line in enumerate(lines[1:], start=2):
-            if not (isinstance(line, dict) and isinstance(line.get("key"), list) and "record" in line):
+            if not (isinstance(line.get("key"), list) and "record" in line):
                 raise ValueError(f"{self.path}, line {number}: not a result, which has a key and a record")
             self.done[tuple(line["key"])] = line["record"]
         os.truncate(self.path, content.rfind(b"\n") + 1)
@@ -52,8 +54,8 @@ class ResultsFile:
             file.flush()
             os.fsync(file.fileno())
 
-    def _check_settings(self, first: object, settings: dict) -> None:
-        if not (isinstance(first, dict) and isinstance(first.get("settings"), dict)):
+    def _check_settings(self, first: dict, settings: dict) -> None:
+        if not isinstance(first.get("settings"), dict):
             raise ValueError(f"{self.path}, line 1: not the settings of an experiment")
         saved, wanted = first["settings"], json.loads(json.dumps(settings))
         differing = [f"{name} {saved.get(name)!r}, now {wanted.get(name)!r}"

@@ -39,7 +39,7 @@ def train(folder: Path, desc: str, flags: list, ranks: int = 1, **environment: s
 def record(folder: Path) -> dict:
     """First and final loss of a run that has ended, its counts, and whether it failed."""
     log = read_run(folder)
-    first, final = log.train[0]["elbo"], log.final_nelbo.nats_per_dim
+    first, final = log.train["elbo"][0].item(), log.final_nelbo.nats_per_dim
     counts = {name: log.counts[name] for name in ("nan_updates", "skipped_updates")}
     failed = counts["nan_updates"] > 0 or not math.isfinite(final) or final > first
     return {"first": first, "final": final, **counts, "failed": failed}

@@ -3,7 +3,10 @@
 import errno
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
+
+_LONGEST_INT = 20  # digits, as a seed of 64 bits has
 
 
 def append_whole(path: Path, content: bytes) -> None:
@@ -18,23 +21,37 @@ def append_whole(path: Path, content: bytes) -> None:
             raise
 
 
-def read_lines(path: Path) -> tuple[list, bool]:
-    """The content of every line, and whether the last line was cut off while it was written; it is left out then.
+def read_lines(path: Path, take: Callable[[bytes], object]) -> int | None:
+    """Give each line to `take`; returns the number of the last line if it was cut off while it was written: then it is left out.
 
-    Raises ValueError, naming file and line, for any other line that is not JSON.
+    A last line that was cut off has no end, and `take` raises ValueError. Any other ValueError gets the names of file and line.
     """
-    records = []
     with path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
             try:
-                records.append(parse_line(line))
+                take(line)
             except ValueError as error:
                 if not line.endswith(b"\n"):
-                    return records, True
-                raise ValueError(f"{path}, line {number}: not JSON: {line[:60]!r}") from error
-    return records, False
+                    return number
+                raise ValueError(f"{path}, line {number}: {error}") from error
+    return None
 
 
-def parse_line(line: bytes) -> object:
-    """The content of one line; raises ValueError if it is not JSON in UTF-8."""
-    return json.loads(line.decode())
+def parse_line(line: bytes) -> dict:
+    """The object in one line; raises ValueError if it is not JSON in UTF-8 or no object."""
+    try:
+        content = _DECODER.decode(line.decode())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"not JSON: {line[:60]!r}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"expected a JSON object, found {line[:60]!r}")
+    return content
+
+
+def _whole(text: str) -> int:
+    if len(text) > _LONGEST_INT:
+        raise ValueError(f"{text[:_LONGEST_INT]}... is too long a number")
+    return int(text)
+
+
+_DECODER = json.JSONDecoder(parse_int=_whole)

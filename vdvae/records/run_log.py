@@ -4,26 +4,22 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, get_type_hints
 
-from vdvae.records.jsonl import read_lines
+from vdvae.records.columns import Columns
+from vdvae.records.jsonl import parse_line, read_lines
+from vdvae.records.lines import Event, HparamLine, LossLine, TrainLine, printable
 from vdvae.records.log import EVENTS_FILE, LOG_FILE
-from vdvae.records.run_counts import (
-    TOTAL_KEYS, Counts, Window, disagreements, event_counts, original_windows, own_windows, sum_counts,
-)
-from vdvae.records.step_report import REASONS
+from vdvae.records.run_counts import Counts, Windows, disagreements, event_counts, original_windows, own_windows
+from vdvae.records.typed import typed
 from vdvae.settings.block_strings import parse_decoder_blocks
-from vdvae.settings.table import Effect, settings_that_change
+from vdvae.settings.table import Effect, Settings, settings_that_change
 
 # The settings that `parameterization` puts into words.
 LABELLED = ("sigma_param", "posterior_sigma_param", "prior_sigma_param", "prior_const1", "posterior", "spectral_reg")
-
-_NEEDS = {
-    "hparam": (),
-    "train_loss": ("step", "elbo", "elbo_filtered", "grad_norm", "distortion_nans", "rate_nans", "skipped_updates"),
-    "eval_loss": ("step", "elbo"),
-    "test_loss": ("elbo",),
-}
+# The settings that reports use, and their kinds; `compare` prints the others as they are.
+_KINDS = {name: get_type_hints(Settings)[name] for name in (
+    *LABELLED, "seed", "dataset", "dec_blocks", "max_consecutive_skips", "num_variables_visualize", "num_temperatures_visualize")}
 
 
 class FinalLoss(NamedTuple):
@@ -42,19 +38,20 @@ class FinalLoss(NamedTuple):
 class RunLog:
     """One run, read from its log.
 
-    `train`, `evals`, `tests` and `events` are the lines as written. `windows` are disjoint and leave out the train
-    lines of an attempt that a continued run took again. `counts` are whole-run figures up to the last window: updates not
-    applied, updates with a value that is not finite, and updates by reason.
-    `notes` say in words what is missing, estimated or contradictory.
+    `train` and `events` are the fields of the lines. `final_nelbo` is the last test loss, else the last validation loss, else the
+    last train line's mean over finite updates, else NaN, split `none`. `block_bits` are the rates of the decoder blocks in bits per
+    dimension, of the last test, else validation; None if none was logged. `windows` are disjoint and leave out the train lines of an
+    attempt that a continued run took again. `counts` are whole-run figures up to the last window: updates not applied, updates with
+    a value that is not finite, and updates by reason. `notes` say in words what is missing, estimated or contradictory.
     """
 
     name: str
     hparams: dict
-    train: list[dict]
-    evals: list[dict]
-    tests: list[dict]
-    events: list[dict]
-    windows: list[Window]
+    train: Columns
+    final_nelbo: FinalLoss
+    block_bits: list[float] | None
+    events: Columns
+    windows: Windows
     counts: Counts
     last_step: int | None
     notes: list[str]
@@ -70,31 +67,12 @@ class RunLog:
         return parameterization(self.hparams)
 
     @property
-    def block_bits(self) -> list[float] | None:
-        """Each decoder block's rate in bits per dimension, of the last test, else validation; None if none was logged."""
-        lines = [line for line in (*self.evals, *self.tests) if "rate_per_block" in line]
-        return [rate / math.log(2) for rate in lines[-1]["rate_per_block"]] if lines else None
-
-    @property
     def decoder_resolutions(self) -> list[int]:
         """Resolution of each decoder block, in order; empty if the log has no block string that can be read."""
         try:
             return [block.resolution for block in parse_decoder_blocks(self.hparams.get("dec_blocks") or "")]
         except ValueError:
             return []
-
-    @property
-    def final_nelbo(self) -> FinalLoss:
-        """The last test loss, else the last validation loss, else the last train line's mean over finite updates.
-
-        A run that logged no loss has NaN, split `none`.
-        """
-        for records, key, split in (
-            (self.tests, "elbo", "test"), (self.evals, "elbo", "valid"), (self.train, "elbo_filtered", "train"),
-        ):
-            if records:
-                return FinalLoss(records[-1][key], split)
-        return FinalLoss(math.nan, "none")
 
 
 def parameterization(hparams: dict) -> str:
@@ -111,68 +89,116 @@ def parameterization(hparams: dict) -> str:
     if hparams.get("prior_const1"):
         label = f"{posterior}/prior_const1"
     else:
-        label = posterior if posterior == prior else f"posterior {posterior}, prior {prior}"
+        label = f"{posterior}" if posterior == prior else f"posterior {posterior}, prior {prior}"
     label += "/residual" if hparams.get("posterior") == "residual" else ""
     penalty = hparams.get("spectral_reg")
     return f"{label}/spectral{penalty:g}" if penalty else label
+
+
+def read_hparam(record: dict) -> dict[str, object]:
+    """Key and value of an hparam line; raises ValueError for a value of another kind than the setting's."""
+    line = typed(HparamLine, record, ignore_unknown=True)
+    value = typed(_KINDS.get(line.key, object) | None, line.value, printable(line.key))
+    return {printable(line.key): printable(value) if isinstance(value, str) else value}
+
+
+class _Log:
+    """Takes the lines of a log one by one; of those that are not in columns it keeps the last."""
+
+    def __init__(self):
+        self.train, self.in_training = Columns(TrainLine), False
+        self.before, self.after = {}, {}  # hyper-parameters up to the last train line, and after it
+        self.losses, self.block_bits, self.notes = {}, {}, []  # the first two by type
+        self.last_step: int | None = None
+
+    def take(self, line: bytes) -> None:
+        """Read one line; raises ValueError that names what is wrong."""
+        if self.train.take(line):
+            self.in_training = True
+            return
+        record = parse_line(line)
+        kind = record.get("type")
+        if kind == "train_loss":
+            self.train.add(record, line)
+            self.in_training = True
+        elif kind == "hparam":
+            self.end_training()
+            self.after |= read_hparam(record)
+        elif kind in ("eval_loss", "test_loss"):
+            self.end_training()
+            self._evaluate(kind, typed(LossLine, record, ignore_unknown=True))
+
+    def end_training(self) -> None:
+        """Take in what was true at the last train line, if no other line was read since."""
+        if self.in_training:
+            self.before, self.after = self.before | self.after, {}
+            self.last_step, self.in_training = int(self.train["step"][-1]), False
+            self.notes = ["the test loss was measured before the run went on training"] if "test_loss" in self.losses else []
+
+    def _evaluate(self, kind: str, line: LossLine) -> None:
+        self.losses[kind] = line.elbo
+        if line.rate_per_block is not None:
+            self.block_bits[kind] = [rate / math.log(2) for rate in line.rate_per_block]
+        self.last_step = self.last_step if line.step is None else line.step
+        self.notes = [] if kind == "test_loss" else self.notes
 
 
 def read_run(path: str | Path) -> RunLog:
     """Read a run folder (`save_dir/desc`) or one .jsonl log; events.jsonl is looked for beside the log.
 
     Raises FileNotFoundError for a missing folder or log, and ValueError, naming file and line, for a line that is not
-    JSON or lacks what its type needs. A last line cut off in mid-write is left out, and a note says so.
+    JSON or in which a field that its type needs is missing or wrong. A last line cut off in mid-write is left out, and a note says so.
     """
-    log = _find_log(Path(path))
-    records, notes = _read_checked(log, _check_record)
-    of_type = {kind: [record for record in records if record.get("type") == kind] for kind in _NEEDS}
-    if not any(of_type.values()):
-        raise ValueError(f"{log} is not a run's log: it has no line of type {', '.join(_NEEDS)}")
-    hparams, hparam_notes = _training_hparams(records)
-    train, evals, tests = of_type["train_loss"], of_type["eval_loss"], of_type["test_loss"]
-    events, event_notes = None, []  # a run makes the file at its first event
-    if not _is_original(hparams) and (event_file := log.with_name(EVENTS_FILE)).is_file():
-        events, event_notes = _read_checked(event_file, _check_event)
-    windows, counts, count_notes = _count(train, hparams, events)
-    steps = [record["step"] for record in records if record.get("type") in _NEEDS and "step" in record]
-    last_step = steps[-1] if steps else None
-    notes += event_notes + count_notes + _stale_test_note(records) + hparam_notes
+    file = _find_log(Path(path))
+    log = _Log()
+    notes = _read(file, log.take)
+    log.end_training()
+    if not (log.train or log.before or log.after or log.losses):
+        raise ValueError(f"{file} is not a run's log: it has no line of type hparam, train_loss, eval_loss, test_loss")
+    hparams, hparam_notes = _training_hparams(log)
+    events = None  # a run makes the file at its first event
+    if not _is_original(hparams) and (event_file := file.with_name(EVENTS_FILE)).is_file():
+        events = Columns(Event)
+        notes += _read(event_file, lambda line: events.take(line) or events.add(parse_line(line), line))
+    windows, counts, count_notes = _count(log.train, hparams, events)
+    notes += count_notes + log.notes + hparam_notes
     if not hparams:
         notes.append("the log has no hparam lines: parameterization and seed are unknown")
-    return RunLog(str(Path(path)), hparams, train, evals, tests, events or [], windows, counts, last_step, notes)
+    bits = log.block_bits.get("test_loss") or log.block_bits.get("eval_loss")
+    return RunLog(str(Path(path)), hparams, log.train, _final_loss(log), bits, Columns(Event) if events is None else events,
+                  windows, counts, log.last_step, notes)
 
 
-def _training_hparams(records: list[dict]) -> tuple[dict, list[str]]:
+def _training_hparams(log: _Log) -> tuple[dict, list[str]]:
     """The hyper-parameters of the training, and a note on those that a later test into the same log had otherwise."""
-    kinds = [record.get("type") for record in records]
-    end = len(kinds) - kinds[::-1].index("train_loss") if "train_loss" in kinds else len(kinds)
-    before, after = ({record["key"]: record["value"] for record in part if record.get("type") == "hparam"}
-                     for part in (records[:end], records[end:]))
+    if not log.train:
+        return log.after, []
+    before, after = log.before, log.after
     differing = [f"{name} {after[name]!r} instead of {before[name]!r}" for name in settings_that_change(Effect.MODEL)
                  if name in after and name in before and after[name] != before[name]]
     return before, [f"the test after the training had {', '.join(differing)}"] if differing else []
 
 
-def _count(train: list[dict], hparams: dict, events: list[dict] | None) -> tuple[list[Window], Counts, list[str]]:
+def _final_loss(log: _Log) -> FinalLoss:
+    for kind, split in (("test_loss", "test"), ("eval_loss", "valid")):
+        if kind in log.losses:
+            return FinalLoss(log.losses[kind], split)
+    return FinalLoss(log.train["elbo_filtered"][-1].item(), "train") if log.train else FinalLoss(math.nan, "none")
+
+
+def _count(train: Columns, hparams: dict, events: Columns | None) -> tuple[Windows, Counts, list[str]]:
     """Windows, whole-run counts and notes; events are None where events.jsonl is missing."""
     if _is_original(hparams):
         windows, notes = original_windows(train, hparams.get("iters_per_print", 1000))
-        return windows, sum_counts(windows), notes
+        return windows, windows.summed(), notes
     windows, notes = own_windows(train)
-    counts = sum_counts(windows)
+    counts = windows.summed()
     if events is None:
         missing = "events.jsonl is missing: no blocks, no log sigmas, no first and last step of a reason"
         return windows, counts, notes if counts["skipped_updates"] == 0 else [*notes, missing]
     if not windows:
         return windows, event_counts(events), [*notes, "no train_loss line with counts: they come from events.jsonl"]
     return windows, counts, notes + disagreements(windows, events)
-
-
-def _stale_test_note(records: list[dict]) -> list[str]:
-    kinds = [record.get("type") for record in records]
-    if "test_loss" in kinds and "train_loss" in kinds[len(kinds) - kinds[::-1].index("test_loss"):]:
-        return ["the test loss was measured before the run went on training"]
-    return []
 
 
 def _is_original(hparams: dict) -> bool:
@@ -189,44 +215,7 @@ def _find_log(path: Path) -> Path:
     return log
 
 
-def _read_checked(file: Path, check: Callable[[dict, str], None]) -> tuple[list[dict], list[str]]:
-    """Every record of a JSON-lines file, checked, and a note if the last line was cut off."""
-    records, is_cut_off = read_lines(file)
-    for number, record in enumerate(records, start=1):
-        check(record, f"{file}, line {number}")
-    note = f"{file.name}: the last line ({len(records) + 1}) was cut off in mid-write and is left out"
-    return records, [note] if is_cut_off else []
-
-
-def _check_record(record: object, where: str) -> None:
-    """Raise ValueError unless a log line is an object with what its type needs."""
-    if not isinstance(record, dict):
-        raise ValueError(f"{where}: expected a JSON object, found {record!r}")
-    kind = record.get("type")
-    if kind == "hparam" and not {"key", "value"} <= record.keys():
-        raise ValueError(f"{where}: an hparam line needs key and value")
-    needs = _NEEDS.get(kind, ())
-    if kind == "train_loss" and "total_skipped_updates" in record:
-        needs += tuple(TOTAL_KEYS.values())
-    _check_numbers(record, needs, where)
-    rates = record.get("rate_per_block", [])
-    if not (isinstance(rates, list) and all(isinstance(rate, (int, float)) for rate in rates)):
-        raise ValueError(f"{where}: rate_per_block is {rates!r}, a list of numbers is needed")
-
-
-def _check_event(record: object, where: str) -> None:
-    """Raise ValueError unless a line of events.jsonl is an object with a step, a known reason and an origin."""
-    if not isinstance(record, dict):
-        raise ValueError(f"{where}: expected a JSON object, found {record!r}")
-    _check_numbers(record, ("step",), where)
-    if record.get("reason") not in REASONS:
-        raise ValueError(f"{where}: reason is {record.get('reason')!r}, allowed are {', '.join(REASONS)}")
-    if "origin" not in record:
-        raise ValueError(f"{where}: an event needs an origin")
-
-
-def _check_numbers(record: dict, keys: tuple[str, ...], where: str) -> None:
-    for key in keys:
-        allowed = int if key == "step" else (int, float)
-        if not isinstance(record.get(key), allowed):
-            raise ValueError(f"{where}: {key} is {record.get(key)!r}, a number is needed")
+def _read(file: Path, take: Callable[[bytes], object]) -> list[str]:
+    """Read a file's lines; a note if the last one was cut off."""
+    cut_off = read_lines(file, take)
+    return [f"{file.name}: the last line ({cut_off}) was cut off in mid-write and is left out"] if cut_off else []

@@ -5,6 +5,7 @@ from dataclasses import astuple, dataclass, field
 
 from vdvae.records.run_counts import TOTAL_KEYS
 from vdvae.records.step_report import StepReport
+from vdvae.records.typed import typed
 
 LN2 = math.log(2)
 
@@ -26,7 +27,7 @@ class Counters:
     @classmethod
     def of_line(cls, line: dict) -> "Counters":
         """The counters at a train line of the log; 0 for a total that the line lacks."""
-        return cls(*(int(line.get(key, 0)) for key in TOTAL_KEYS.values()))
+        return cls(*(typed(int, line.get(key, 0), key) for key in TOTAL_KEYS.values()))
 
     def add(self, report: StepReport) -> None:
         """Count one update."""

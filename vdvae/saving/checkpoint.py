@@ -8,9 +8,10 @@ import torch
 from torch import nn
 
 from vdvae.data.files import written_whole
-from vdvae.records.jsonl import read_lines
+from vdvae.records.jsonl import parse_line, read_lines
 from vdvae.records.log import LOG_FILE
 from vdvae.records.train_window import Counters
+from vdvae.records.typed import typed
 from vdvae.step.optimizer import load_optimizer_file, optimizer_file
 
 SCALES = ".scales.names"  # a patched fork writes there which scales it was trained with
@@ -79,18 +80,22 @@ def restore_log(path: str) -> tuple[int, int, Counters]:
     Our lines give the index of the last update and cumulative counters. The original writes its last line when it saves;
     the line gives the number of updates itself, and has no such counters, so they start at 0.
     """
+    last: dict = {}
+
+    def take(line: bytes) -> None:
+        nonlocal last
+        record = parse_line(line)
+        if record.get("type") == "train_loss" and typed(int, record.get("step"), "step") >= last.get("step", 0):
+            last = record
+
     try:
-        records, _ = read_lines(_existing(path))
+        read_lines(_existing(path), take)
+        if not last:
+            raise ValueError(f"{path}: no train_loss line to go on from")
+        counters, epoch = Counters.of_line(last), typed(int, last.get("epoch"), "epoch")
     except ValueError as error:
         raise CheckpointError(str(error)) from error
-    last = {}
-    for record in records:
-        if record.get("type") == "train_loss" and record["step"] >= last.get("step", 0):
-            last = record
-    if not last:
-        raise CheckpointError(f"{path}: no train_loss line to go on from")
-    is_ours = "total_skipped_updates" in last
-    return last["step"] + is_ours, last["epoch"], Counters.of_line(last)
+    return last["step"] + ("total_skipped_updates" in last), epoch, counters
 
 
 def named_tensors(tree: object, name: str = "") -> dict[str, torch.Tensor]:

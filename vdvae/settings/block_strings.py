@@ -3,6 +3,7 @@
 import re
 from typing import NamedTuple
 
+MOST = 10_000  # blocks
 FORMS = "RES (one block), RESxCOUNT, RESdRATE (then pooling by RATE, encoder), RESmLOWER (mixes LOWER in, decoder)"
 
 
@@ -37,6 +38,8 @@ def _parse(text: str, letter: str, flag: str) -> list[tuple[int, int | None]]:
         if not match:
             raise ValueError(f"{flag} {text!r}: {token!r} is not a block; allowed: {FORMS}")
         resolution, kind, number = int(match[1]), match[2], match[3]
+        if len(blocks) + (int(number) if kind == "x" else 1) > MOST:
+            raise ValueError(f"{flag}: with {token!r} there are more than {MOST} blocks")
         if kind == "x":
             blocks += [(resolution, None)] * int(number)
         else:

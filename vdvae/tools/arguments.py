@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from vdvae.ranks.distributed import LaunchError, StartError, World, join_world
+from vdvae.records.lines import printable
 from vdvae.step.acceleration import allow_tf32
 
 
@@ -64,6 +65,6 @@ def run_alone(command: str, device: str | None, work: Callable[[World], str]) ->
                 raise StartError(f"{world.size} ranks were started: this runs in one process")
             print(work(world))
     except (OSError, ValueError, LaunchError, StartError) as error:
-        print(f"{command}: {error}", file=sys.stderr)
+        print(f"{command}: {printable(error)}", file=sys.stderr)
         return 2
     return 0

@@ -10,12 +10,14 @@ from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 from tabulate import tabulate
 
+from vdvae.records.run_counts import skipped_steps
 from vdvae.records.run_log import LABELLED, RunLog, read_run
 from vdvae.records.step_report import REASONS
 from vdvae.settings.table import Effect, settings_that_change
-from vdvae.tools.inspect import cell, dict_table
+from vdvae.tools.inspect import cell, dict_table, refuse, show
 from vdvae.tools.report.summary import sentences
 from vdvae.tools.report.table4 import PAPER_TABLE_4, spread_cell
 
@@ -40,7 +42,7 @@ def spread(values: list[float | None]) -> Spread:
     mean = sum(values) / len(values)
     if len(values) == 1:
         return Spread(mean, None)
-    return Spread(mean, math.sqrt(sum((value - mean) ** 2 for value in values) / (len(values) - 1)))
+    return Spread(mean, math.sqrt(sum((value - mean) * (value - mean) for value in values) / (len(values) - 1)))
 
 
 def report(runs: list[RunLog]) -> dict:
@@ -101,9 +103,8 @@ def main(argv: list[str] | None = None) -> int:
 
             write_report(args.out, runs, compared)
     except (OSError, ValueError, ModuleNotFoundError) as error:
-        print(f"compare: {error}", file=sys.stderr)
-        return 2
-    print(json.dumps(compared, indent=1) if args.json else render(compared), flush=True)
+        return refuse("compare", error)
+    show(json.dumps(compared, indent=1) if args.json else render(compared))
     if args.out is not None:
         print(f"picture: {args.out / 'verdict.png'}\nreport: {args.out / 'report.html'}", file=sys.stderr)
     return 0
@@ -161,9 +162,9 @@ def _failed(run: RunLog) -> bool | None:
 
 def _is_stuck(run: RunLog) -> bool:
     """Whether the run's last updates were all skipped, as many as end a run."""
-    limit = run.hparams.get("max_consecutive_skips")
-    skipped = {event["step"] for event in run.events if event.get("skipped", True)}
-    return bool(limit) and skipped.issuperset(range(max(skipped, default=0) - limit + 1, (run.last_step or 0) + 1))
+    limit, last, skipped = run.hparams.get("max_consecutive_skips"), run.last_step or 0, skipped_steps(run.events)
+    first = (int(skipped[-1]) if len(skipped) else 0) - (limit or 0) + 1
+    return bool(limit) and np.count_nonzero((first <= skipped) & (skipped <= last)) >= last - first + 1
 
 
 def _group_cells(group: dict) -> list[str]:

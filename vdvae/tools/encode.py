@@ -18,6 +18,8 @@ from vdvae.saving.loaded_run import WEIGHTS, load
 from vdvae.tools.arguments import add_computing, batches, check_new_file, check_new_folder, positive, run_alone, whole
 from vdvae.tools.latents_file import LatentArrays, reading, writing
 
+_LONGEST_NAME = 250  # bytes of a part of a path, so that .png fits behind it
+
 
 def encode_folder(run: Path, folder: Path, out: Path, world: World, seed: int = 0, n_batch: int = 16) -> str:
     """Write the latents of the images below `folder` to `out` and say so; the noise depends on `seed` alone.
@@ -65,16 +67,22 @@ def decode_file(run: Path, latents: Path, out: Path, world: World, seed: int = 0
 
 
 def png_paths(names: list[str], out: Path) -> list[Path]:
-    """Where the image of each name goes; ValueError for a name that leaves `out`, and for two that meet."""
+    """Where the image of each name goes; ValueError for a name that leaves `out` or is no path, and for two that meet."""
     paths: dict[str, str] = {}
     for name in names:
         parts = PurePosixPath(name).parts
         if not parts or parts[0] == "/" or ".." in parts:
             raise ValueError(f"name {name!r} leads out of the folder: names must be paths below it")
+        if "\0" in name or any(len(part.encode(errors="surrogateescape")) > _LONGEST_NAME for part in parts):
+            raise ValueError(f"name {name[:60]!r} is no path: it has a zero byte or a part of more than {_LONGEST_NAME} bytes")
         target = "/".join(parts) + ("" if name.lower().endswith(".png") else ".png")
         if target in paths:
             raise ValueError(f"names {paths[target]!r} and {name!r} would be one file, {target}")
         paths[target] = name
+    for target, name in paths.items():
+        for parent in map(str, PurePosixPath(target).parents):
+            if parent in paths:
+                raise ValueError(f"name {name!r} needs a folder {parent}, which is the file of {paths[parent]!r}")
     return [out / target for target in paths]
 
 

@@ -5,20 +5,21 @@ import contextlib
 import json
 import math
 import sys
-from collections import Counter, defaultdict
-from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
 from tabulate import tabulate
 
-from vdvae.records.run_counts import Window, sum_counts
+from vdvae.records.columns import Columns
+from vdvae.records.lines import printable
+from vdvae.records.run_counts import Windows
 from vdvae.records.run_log import RunLog, read_run
 from vdvae.records.step_report import REASONS
 
 RANGES = 10
 _WIDTH = 40  # characters of the longest bar
-_EXTREMES = {"prior_log_sigma_min": min, "prior_log_sigma_max": max, "posterior_log_sigma_min": min,
-             "posterior_log_sigma_max": max, "max_loc_diff_over_sigma": max}
+_EXTREMES = {"prior_log_sigma_min": np.min, "prior_log_sigma_max": np.max, "posterior_log_sigma_min": np.min,
+             "posterior_log_sigma_max": np.max, "max_loc_diff_over_sigma": np.max}
 
 
 def report(run: RunLog) -> dict:
@@ -42,23 +43,23 @@ def report(run: RunLog) -> dict:
     }
 
 
-def per_block(events: list[dict]) -> list[dict]:
+def per_block(events: Columns) -> list[dict]:
     """Events of each decoder block, the block with most events first, with its extreme figures.
 
     NaN figures do not enter an extreme; `nan_figures` counts the events that have one. A figure nobody logged is None.
     """
-    groups = _by_count((event.get("block"), event.get("resolution"), event) for event in events if event["origin"] == "decoder")
-    return [{"block": block, "resolution": resolution, **_tally(of_block), **_extremes(of_block)}
-            for (block, resolution), of_block in groups]
+    groups = events.groups(np.flatnonzero(events.is_word("origin", "decoder")), "block", "resolution")
+    return [{"block": events.value("block", rows[0]), "resolution": events.value("resolution", rows[0]),
+             **_tally(events, rows), **_extremes(events, rows)} for rows in groups]
 
 
-def per_origin(events: list[dict]) -> list[dict]:
+def per_origin(events: Columns) -> list[dict]:
     """Events of each origin outside the decoder, the one with most events first."""
-    groups = _by_count((event["origin"], event) for event in events if event["origin"] != "decoder")
-    return [{"origin": origin, **_tally(of_origin)} for (origin,), of_origin in groups]
+    groups = events.groups(np.flatnonzero(~events.is_word("origin", "decoder")), "origin")
+    return [{"origin": events.value("origin", rows[0]), **_tally(events, rows)} for rows in groups]
 
 
-def over_time(windows: list[Window]) -> list[dict]:
+def over_time(windows: Windows) -> list[dict]:
     """The run cut in RANGES equal step ranges; figures of a range without a train_loss line are None.
 
     A line belongs to the range of its own step. Losses are the mean over the range's lines, in nats per dimension:
@@ -66,7 +67,7 @@ def over_time(windows: list[Window]) -> list[dict]:
     """
     if not windows:
         return []
-    last = windows[-1].step
+    last = int(windows.step[-1])
     n = max(1, min(RANGES, last))
     edges = [-1] + [last * k // n for k in range(1, n + 1)]
     return [_range_row(low + 1, high, windows) for low, high in zip(edges, edges[1:])]
@@ -128,10 +129,20 @@ def main(argv: list[str] | None = None) -> int:
     try:
         run = read_run(args.run)
     except (OSError, ValueError) as error:
-        print(f"inspect: {error}", file=sys.stderr)
-        return 2
-    print(json.dumps(report(run), indent=1) if args.json else render(report(run)))
+        return refuse("inspect", error)
+    show(json.dumps(report(run), indent=1) if args.json else render(report(run)))
     return 0
+
+
+def show(text: str) -> None:
+    """Print a report; what a terminal would obey is escaped."""
+    print("\n".join(map(printable, text.split("\n"))), flush=True)
+
+
+def refuse(command: str, error: object) -> int:
+    """Print one line on stderr; returns the exit code 2."""
+    print(f"{command}: {printable(error)}", file=sys.stderr)
+    return 2
 
 
 def _follow(folder: Path) -> int:
@@ -140,45 +151,39 @@ def _follow(folder: Path) -> int:
     from vdvae.tools.follow import follow
 
     if folder.exists() and not folder.is_dir():
-        print(f"inspect: --follow watches a run folder (save_dir/desc), {folder} is a file", file=sys.stderr)
-        return 2
+        return refuse("inspect", f"--follow watches a run folder (save_dir/desc), {folder} is a file")
     with contextlib.suppress(KeyboardInterrupt):
-        follow(folder, Console())
+        follow(folder, Console(markup=False, emoji=False))
     return 0
 
 
 def _reason_row(run: RunLog, reason: str) -> dict:
-    steps = [event["step"] for event in run.events if event["reason"] == reason]
+    steps = run.events["step"][run.events.is_word("reason", reason)]
     return {
         "reason": reason,
         "updates": run.counts[reason],
-        "first_step": min(steps, default=None),
-        "last_step": max(steps, default=None),
+        "first_step": int(steps.min()) if len(steps) else None,
+        "last_step": int(steps.max()) if len(steps) else None,
     }
 
 
-def _by_count(keyed: Iterable[tuple]) -> list[tuple[tuple, list[dict]]]:
-    """Events grouped by what stands before them in their tuples, the largest group first."""
-    groups = defaultdict(list)
-    for *key, event in keyed:
-        groups[tuple(key)].append(event)
-    return sorted(groups.items(), key=lambda item: -len(item[1]))
+def _tally(events: Columns, rows: np.ndarray) -> dict:
+    counts = {name: {events.value(name, group[0]): len(group) for group in events.groups(rows, name)} for name in ("reason", "quantity")}
+    quantities = {word: count for word, count in counts["quantity"].items() if word}
+    return {"events": len(rows), "reasons": counts["reason"], "quantities": quantities}
 
 
-def _tally(events: list[dict]) -> dict:
-    reasons = Counter(event["reason"] for event in events)
-    quantities = Counter(event["quantity"] for event in events if event.get("quantity"))
-    return {"events": len(events), "reasons": dict(reasons.most_common()), "quantities": dict(quantities.most_common())}
-
-
-def _extremes(events: list[dict]) -> dict:
-    with_nan = sum(any(_is_nan(event.get(key)) for key in _EXTREMES) for event in events)
-    return {key: pick(_figures(events, key), default=None) for key, pick in _EXTREMES.items()} | {"nan_figures": with_nan}
+def _extremes(events: Columns, rows: np.ndarray) -> dict:
+    figures = {name: events[name][rows] for name in _EXTREMES}
+    with_nan = np.any([np.isnan(column) & ~events.absent(name)[rows] for name, column in figures.items()], axis=0)
+    logged = {name: column[~np.isnan(column)] for name, column in figures.items()}
+    return {name: pick(logged[name]).item() if len(logged[name]) else None for name, pick in _EXTREMES.items()} | {
+        "nan_figures": int(with_nan.sum())}
 
 
 def _bar(bits: float, all_bits: list[float]) -> str:
     largest = max(all_bits)
-    return "#" * round(_WIDTH * bits / largest) if math.isfinite(sum(all_bits)) and largest > 0 else ""
+    return "#" * round(_WIDTH * max(bits / largest, 0)) if math.isfinite(sum(all_bits)) and largest > 0 else ""
 
 
 def _block_text(row: dict) -> dict:
@@ -192,27 +197,18 @@ def _block_text(row: dict) -> dict:
     }
 
 
-def _figures(events: list[dict], key: str) -> list[float]:
-    return [event[key] for event in events if event.get(key) is not None and not _is_nan(event[key])]
-
-
-def _is_nan(value: float | None) -> bool:
-    return value is not None and math.isnan(value)
-
-
-def _range_row(first: int, last: int, windows: list[Window]) -> dict:
-    inside = [window for window in windows if first <= window.step <= last]
-    counts = sum_counts(inside)
-    norms = [window.grad_norm for window in inside]
+def _range_row(first: int, last: int, windows: Windows) -> dict:
+    inside = slice(*np.searchsorted(windows.step, (first, last + 1)))
+    counts, norms = windows.summed(inside), windows.grad_norm[inside]
     return {
         "first_step": first,
         "last_step": last,
         "skipped_updates": counts["skipped_updates"],
         "nan_updates": counts["nan_updates"],
         "high_gradients": counts["high_grad"],
-        "mean_loss": _mean([window.loss for window in inside]),
-        "mean_finite_loss": _mean([window.finite_loss for window in inside]),
-        "max_grad_norm": math.nan if any(map(math.isnan, norms)) else max(norms, default=None),
+        "mean_loss": _mean(windows.loss[inside].tolist()),
+        "mean_finite_loss": _mean(windows.finite_loss[inside].tolist()),
+        "max_grad_norm": norms.max().item() if len(norms) else None,  # NaN if one is NaN
     }
 
 

@@ -1,10 +1,13 @@
 """The .npz file of a set of latents, written and read block by block on disk, never whole in memory."""
 
 import contextlib
+import io
 import math
 import os
 import shutil
+import struct
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +18,9 @@ import numpy as np
 from vdvae.data.files import written_whole
 
 Shape = tuple[int, int, int]
+_LONGEST_HEADER = 4096  # bytes
+_LARGE, _MOST_TIMES = 10**9, 100  # arrays with more bytes, and so many times more than the file, are no latents
+_DAMAGE = (ValueError, EOFError, RuntimeError, OverflowError, struct.error, zlib.error, zipfile.BadZipFile)
 
 
 @dataclass(frozen=True)
@@ -64,17 +70,23 @@ def writing(path: Path, names: Sequence[str], shapes: Sequence[Shape]) -> Iterat
 def reading(path: Path, shapes: Sequence[Shape]) -> Iterator[LatentArrays]:
     """The file's latents of the first blocks (of all, or as many as it holds), for a model with `shapes`.
 
-    Raises FileNotFoundError, or ValueError that names the file and what does not fit. Needs room for a copy of the
-    arrays in the folder for temporary files.
+    Raises FileNotFoundError, OSError if the folder for temporary files has no room for a copy of the arrays, or ValueError that
+    names the file and what does not fit. Names, sizes, dtypes and shapes are checked before any array is read.
     """
     if not path.is_file():
         raise FileNotFoundError(f"no file {path}")
     with TemporaryDirectory() as folder:
         try:
-            arrays = _unzip(path, Path(folder))
-            latents = _checked(arrays, shapes)
-        except (ValueError, EOFError, zipfile.BadZipFile) as error:
-            raise ValueError(f"{path}: {error}") from error
+            with zipfile.ZipFile(path) as archive:
+                members = _members(archive, shapes)
+                needed = sum(info.file_size for info in members.values())
+                if needed > max(_LARGE, _MOST_TIMES * path.stat().st_size):
+                    raise ValueError(f"its arrays have {needed / 1e9:.1f} GB, more than {_MOST_TIMES} times the file: no latents")
+                _check_room(Path(folder), needed)
+                arrays = {name: _copied(archive, info, Path(folder, info.filename)) for name, info in members.items()}
+            latents = LatentArrays([arrays[name] for name in members if name != "names"], arrays["names"].tolist())
+        except _DAMAGE as error:
+            raise ValueError(f"{path}: {error or type(error).__name__}") from error
         yield latents
 
 
@@ -87,29 +99,48 @@ def _check_room(folder: Path, needed: int) -> None:
     """Raise OSError if the disk has no room: a write to a memory map on a full disk ends the process without a message."""
     free = shutil.disk_usage(folder).free
     if free < needed:
-        raise OSError(f"{folder} has {free / 1e9:.1f} GB free, the latents need {needed / 1e9:.1f} GB while written")
+        raise OSError(f"{folder} has {free / 1e9:.1f} GB free, the latents need {needed / 1e9:.1f} GB")
 
 
-def _unzip(path: Path, folder: Path) -> dict[str, np.ndarray]:
-    """The file names and every z, memory-mapped, in the order of the blocks."""
-    arrays = {}
-    with zipfile.ZipFile(path) as archive:
-        for member in sorted(name for name in archive.namelist() if name == "names.npy" or name.startswith("z_")):
-            copy = folder / f"{len(arrays)}.npy"
-            with archive.open(member) as source, copy.open("wb") as target:
-                shutil.copyfileobj(source, target)
-            arrays[member.removesuffix(".npy")] = np.load(copy, mmap_mode="r", allow_pickle=False)
-    return arrays
-
-
-def _checked(arrays: dict[str, np.ndarray], shapes: Sequence[Shape]) -> LatentArrays:
-    names = arrays.pop("names", None)
-    if names is None or names.dtype.kind != "U" or names.ndim != 1 or not len(names):
+def _members(archive: zipfile.ZipFile, shapes: Sequence[Shape]) -> dict[str, zipfile.ZipInfo]:
+    """The file names and every z, in the order of the blocks; ValueError for what cannot be latents of a model with `shapes`."""
+    infos = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+    possible = [z_name(block) for block in range(len(shapes))]
+    for info in archive.infolist():
+        if info.flag_bits & 1 or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise ValueError(f"{info.filename} is encrypted, or not packed as numpy packs")
+    z = sorted(infos.keys() - {"names", "kl"})
+    if not z or z != possible[: len(z)]:
+        raise ValueError(f"found {', '.join(z)[:200] or 'no z'}; z of the first blocks is needed, without gaps: "
+                         f"{possible[0]} up to at most {possible[-1]}")
+    if len(infos) < len(archive.infolist()) or any(info.filename != f"{name}.npy" for name, info in infos.items()):
+        raise ValueError("an array is there twice, or has no .npy at the end of its name")
+    names, dtype = _header(archive, infos["names"]) if "names" in infos else ((), None)
+    if len(names) != 1 or names[0] < 1 or dtype.kind != "U":
         raise ValueError("names must be an array of one file name an image")
-    if list(arrays) != [z_name(block) for block in range(len(arrays))] or not 1 <= len(arrays) <= len(shapes):
-        raise ValueError(f"found {', '.join(arrays) or 'no z'}; z of the first blocks is needed, without gaps: "
-                         f"{z_name(0)} up to at most {z_name(len(shapes) - 1)}")
-    for (name, z), shape in zip(arrays.items(), shapes):
-        if z.dtype != np.float32 or z.shape != (len(names), *shape):
-            raise ValueError(f"{name} is {z.dtype} {list(z.shape)}, it must be float32 {[len(names), *shape]}")
-    return LatentArrays(list(arrays.values()), names.tolist())
+    for name, shape in zip(z, shapes):
+        found, dtype = _header(archive, infos[name])
+        if dtype != np.float32 or found != (*names, *shape):
+            raise ValueError(f"{name} is {dtype} {list(found)}, it must be float32 {[*names, *shape]}")
+    return {name: infos[name] for name in ("names", *z)}
+
+
+def _header(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> tuple[tuple[int, ...], np.dtype]:
+    """Shape and dtype of an array, of which no more than the header is read; ValueError unless its size is theirs."""
+    with archive.open(info) as source:
+        start = io.BytesIO(source.read(_LONGEST_HEADER))
+    try:
+        version = np.lib.format.read_magic(start)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read(start)
+    except Exception as error:  # numpy documents ValueError alone, and raises others
+        raise ValueError(f"{info.filename} is no array: {error}") from error
+    if info.file_size != start.tell() + math.prod(shape) * dtype.itemsize:
+        raise ValueError(f"{info.filename} is {dtype} {list(shape)}, but has {info.file_size} bytes")
+    return shape, dtype
+
+
+def _copied(archive: zipfile.ZipFile, info: zipfile.ZipInfo, target: Path) -> np.ndarray:
+    with archive.open(info) as source, target.open("wb") as file:
+        shutil.copyfileobj(source, file)
+    return np.load(target, mmap_mode="r", allow_pickle=False)

@@ -42,9 +42,9 @@ def test_other_settings_are_refused_by_name_and_nothing_changes(path):
 
 
 @pytest.mark.parametrize("line, content, message", [
-    (1, b'{"loss": 1}', "line 1: not the settings"), (1, b"[1, 2]", "line 1: not the settings"),
+    (1, b'{"loss": 1}', "line 1: not the settings"), (1, b"[1, 2]", "line 1: expected a JSON object"),
     (2, b'{"key": ["explin"', "line 2: not JSON"), (2, b"\xff\xfe", "line 2: not JSON"), (2, b'{"loss": 1}', "line 2: not a result"),
-    (3, b"7", "line 3: not a result")])  # fmt: skip
+    (3, b"7", "line 3: expected a JSON object")])  # fmt: skip
 def test_damage_is_named_and_left_alone(path, line, content, message):
     lines = path.read_bytes().splitlines()
     lines[line - 1] = content

@@ -1,6 +1,6 @@
 """Lines of logs and events as runs write them."""
 
-from vdvae.records.run_log import TOTAL_KEYS
+from vdvae.records.run_counts import TOTAL_KEYS
 
 OWN_HPARAMS = {"seed": 3, "sigma_param": "explin", "posterior_sigma_param": None, "prior_sigma_param": None,
                "prior_const1": False, "dataset": "cifar10"}

@@ -8,7 +8,7 @@ import pytest
 
 from vdvae.records.step_report import REASONS, StepReport
 from vdvae.records.train_window import Counters, TrainWindow
-from vdvae.saving.typed import typed
+from vdvae.records.typed import typed
 
 FINE = {"elbo": 2.0, "distortion": 1.5, "rate": 0.5}
 WORSE = {"elbo": 4.0, "distortion": 3.0, "rate": 1.0}

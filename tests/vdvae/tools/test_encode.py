@@ -179,7 +179,8 @@ def test_names_that_cannot_be_files_below_the_folder():
     out = Path("out")
     assert encode.png_paths(["a.PNG", "b/./c.jpg", "d"], out) == [out / "a.PNG", out / "b/c.jpg.png", out / "d.png"]
     for names, words in ((["../a"], "'../a' leads out"), (["x/../../a"], "leads out"), (["/a"], "'/a' leads out"),
-                         ([""], "'' leads out"), (["a", "a.png"], "'a' and 'a.png' would be one file")):
+                         ([""], "'' leads out"), (["a\0"], "is no path"), (["a/" + "ü" * 130], "is no path"),
+                         (["b.png", "b.png/c"], "needs a folder b.png, which is the file of 'b.png'"), (["a", "a.png"], "'a' and 'a.png' would be one file")):
         with pytest.raises(ValueError, match=words):
             encode.png_paths(names, out)
 

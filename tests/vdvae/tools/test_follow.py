@@ -17,7 +17,7 @@ LN2 = math.log(2)
 def train_line(step: int, bits: float = 5.0, **changes) -> dict:
     counts = {f"total_{name}": 0 for name in ("skipped_updates", "nan_updates", "rate_nans", "distortion_nans", "grad_nans", "high_grads")}
     return {"type": "train_loss", "step": step, "epoch": 1, "elbo": bits * LN2, "elbo_filtered": bits * LN2, "rate": LN2,
-            "grad_norm": 7.5, "iter_time": 0.5, "skipped_updates": 0, **counts, **changes}
+            "grad_norm": 7.5, "iter_time": 0.5, "skipped_updates": 0, "rate_nans": 0, "distortion_nans": 0, **counts, **changes}
 
 
 def event(step: int, block: int) -> dict:

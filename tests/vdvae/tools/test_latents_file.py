@@ -1,7 +1,9 @@
 """The .npz file of latents: whole or not there, and every array looked at before it is used."""
 
+import io
 import os
 import zipfile
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -64,10 +66,11 @@ def test_a_disk_without_room_is_an_error_before_anything_is_computed(path, monke
 @pytest.mark.parametrize("change, words", [
     ({"names": np.arange(4)}, ["names must be"]),
     ({"names": np.array([], dtype=str)}, ["names must be"]),
-    ({"names": np.array(["a", None, "c", "d"], dtype=object)}, ["Python objects"]),
+    ({"names": np.array(["a", None, "c", "d"], dtype=object)}, ["names.npy is object"]),
     ({"names": None}, ["names must be"]),
     ({"z_001": None}, ["z_000, z_002", "without gaps"]),
     ({"z_000": None, "z_001": None, "z_002": None}, ["no z", "z_000 up to"]),
+    ({"other": np.zeros(3)}, ["found other, z_000"]),
     ({"z_003": np.zeros((4, 2, 8, 8), np.float32)}, ["at most z_002"]),
     ({"z_000": np.zeros((4, 2, 1, 1))}, ["z_000 is float64", "float32 [4, 2, 1, 1]"]),
     ({"z_001": np.zeros((3, 2, 4, 4), np.float32)}, ["z_001", "[3, 2, 4, 4]", "[4, 2, 4, 4]"]),
@@ -79,6 +82,59 @@ def test_files_of_other_making_are_checked(path, change, words):
     with pytest.raises(ValueError) as caught, reading(path, SHAPES):
         pass
     assert all(word in str(caught.value) for word in [str(path), *words])
+
+
+def header(shape: tuple, dtype: str = "<f4") -> bytes:
+    file = io.BytesIO()
+    np.lib.format.write_array_header_1_0(file, {"descr": dtype, "fortran_order": False, "shape": shape})
+    return file.getvalue()
+
+
+def members(count: int = 4) -> dict[str, bytes]:
+    """Headers of arrays of `count` images, without the arrays."""
+    return {"names.npy": header((count,), "<U1"), **{f"z_00{i}.npy": header((count, *shape)) for i, shape in enumerate(SHAPES)}}
+
+
+def declare(archive: zipfile.ZipFile, count: int) -> None:
+    """Declare the sizes that the arrays of `members` would have."""
+    for info, values in zip(archive.infolist(), (1, 2, 32, 128)):
+        info.file_size += 4 * values * count
+
+
+def encrypt(archive: zipfile.ZipFile) -> None:
+    archive.infolist()[2].flag_bits |= 1
+
+
+@pytest.mark.parametrize("contents, change, words", [
+    (members(10**8), lambda archive: declare(archive, 10**8), ["65.2 GB, more than 100 times the file"]),
+    (members(10**15), lambda archive: declare(archive, 10**15), ["GB, more than 100 times the file"]),
+    (members() | {"z_001.npy": header((10**12, 2, 4, 4))}, lambda archive: declare(archive, 4), ["z_001.npy is float32", "bytes"]),
+    (members(), lambda archive: None, ["names.npy is <U1 [4], but has 128 bytes"]),
+    (members(), encrypt, ["z_001.npy is encrypted"]),
+    (members(), lambda archive: archive.writestr("z_001.npy", b"again"), ["there twice"]),
+    (members() | {"kl": b""}, lambda archive: None, ["no .npy at the end"]),
+    (members() | {"../../evil.npy": b""}, lambda archive: None, ["found ../../evil"]),
+    (members() | {"names.npy": b"\x93NUMPY\x02\x00\xff\xff\xff\xff"}, lambda archive: None, ["names.npy is no array"]),
+    (members() | {"names.npy": header((4,), "|O")}, lambda archive: None, ["names.npy is object"]),
+])
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_hostile_files_are_refused_before_any_array_is_read(path, monkeypatch, contents, change, words):
+    monkeypatch.setattr("shutil.copyfileobj", lambda *_: pytest.fail("an array was read"))
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in contents.items():
+            archive.writestr(name, content)
+        change(archive)
+    with pytest.raises(ValueError) as caught, reading(path, SHAPES):
+        pass
+    assert all(word in str(caught.value) for word in [str(path), *words]) and "\n" not in str(caught.value)
+
+
+def test_a_disk_without_room_for_the_arrays(path, monkeypatch):
+    write(path)
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=500))
+    monkeypatch.setattr("shutil.copyfileobj", lambda *_: pytest.fail("an array was read"))
+    with pytest.raises(OSError, match="GB free"), reading(path, SHAPES):
+        pass
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])

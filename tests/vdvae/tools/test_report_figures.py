@@ -24,8 +24,8 @@ LN2 = math.log(2)
 
 @pytest.fixture
 def make_run(tmp_path):
-    """A run from `(step, finite loss, skipped so far)` and `(step, origin, block)`, read back from its log."""
-    def make(name, lines=(), events=(), **hparams):
+    """A run from `(step, finite loss, skipped so far)` and `(step, origin, block[, reason])`, read back from its log."""
+    def make(name, lines=(), events=(), rates=(), **hparams):
         folder = tmp_path / name
         folder.mkdir()
         records = [{"type": "hparam", "key": key, "value": value}
@@ -35,9 +35,10 @@ def make_run(tmp_path):
             totals |= {"distortion_nans": 0, "rate_nans": 0, "skipped_updates": 0}
             losses = {"elbo": math.nan, "elbo_filtered": loss, "grad_norm": 1.0}
             records.append({"type": "train_loss", "step": step, **losses, **totals})
+        records += [{"type": kind, "elbo": 1.0, "rate_per_block": values} for kind, values in rates]
         (folder / "log.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
-        events = [{"step": step, "reason": "high_grad", "origin": origin, "block": block,
-                   "resolution": None if block is None else 4, "skipped": True} for step, origin, block in events]
+        events = [{"step": step, "reason": (*reason, "high_grad")[0], "origin": origin, "block": block,
+                   "resolution": None if block is None else 4, "skipped": True} for step, origin, block, *reason in events]
         (folder / "events.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
         return read_run(folder)
     return make
@@ -105,9 +106,8 @@ def test_figure2_counts_thousands_on_a_logarithmic_axis(make_run):
 
 def test_the_verdicts_picture_has_the_losses_and_a_row_of_marks_for_each_run(make_run):
     explin = make_run("a", [(0, 3.0, 0), (9, 2.0, 1)], [(4, "decoder", 0)])
-    events = [(3, "decoder", 0), (3, "decoder", 1), (7, "encoder", None)]
+    events = [(3, "decoder", 0), (3, "decoder", 1, "rate_nan"), (7, "encoder", None)]
     vanilla = make_run("b", [(0, 3.0, 0), (9, 2.5, 2)], events, sigma_param="vanilla")
-    vanilla.events[1]["reason"] = "rate_nan"
     assert skipped_steps(vanilla) == {3: True, 7: False} and skipped_steps(explin) == {4: False}
     loss, marks = draw_verdict([explin, vanilla], ["vanilla", "explin"]).axes
     assert [list(line.get_ydata()) for line in loss.lines[:2]] == [[3.0 / LN2, 2.5 / LN2], [3.0 / LN2, 2.0 / LN2]]
@@ -188,10 +188,8 @@ def test_figure3_labels_rows_once_a_line_and_where_they_differ(tmp_path):
 
 def test_rates_are_bars_block_by_block_the_mean_over_seeds(make_run):
     def run(name, rates, **hparams):
-        made = make_run(name, [(0, 1.0, 0)], dec_blocks="1x1,4m1,4x1", **hparams)
-        made.evals.append({"rate_per_block": [99.0, 99.0, 99.0]})
-        made.tests.append({"rate_per_block": rates})
-        return made
+        lines = [("test_loss", rates), ("eval_loss", [99.0, 99.0, 99.0])]
+        return make_run(name, [(0, 1.0, 0)], rates=lines, dec_blocks="1x1,4m1,4x1", **hparams)
 
     runs = [run("a", [LN2, 2 * LN2, 0.0]), run("b", [3 * LN2, 2 * LN2, 0.0]), run("c", [math.inf, 0.0, 0.0]),
             run("d", [0.0, 0.0, LN2], sigma_param="exp"), make_run("old", [(0, 1.0, 0)], sigma_param="vanilla")]

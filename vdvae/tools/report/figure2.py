@@ -2,15 +2,17 @@
 
 import math
 import statistics
-from itertools import accumulate
 from typing import NamedTuple
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from vdvae.records.run_counts import skipped_steps
 from vdvae.records.run_log import RunLog
 
+LARGEST = 1e100  # far above it the arithmetic of an axis overflows
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _STYLES = ("-", "--", ":", "-.")
 _FENCE = 3  # interquartile ranges above the upper quartile: first and blown-up losses would flatten all others
@@ -96,16 +98,16 @@ def _finish(axes: Axes, label: str, title: str) -> None:
 
 
 def nelbo_curve(run: RunLog) -> Curve:
-    """Bits per dimension, the mean over the finite updates of each log window; NaN where it has none."""
-    return Curve([window.step for window in run.windows], [window.finite_loss / math.log(2) for window in run.windows])
+    """Bits per dimension, the mean over the finite updates of each log window; NaN where it has none, or is above LARGEST."""
+    bits = run.windows.finite_loss / math.log(2)
+    return Curve(run.windows.step.tolist(), np.where(abs(bits) < LARGEST, bits, math.nan).tolist())
 
 
 def skipped_curve(run: RunLog) -> Curve:
     """Skipped updates since the run began, from the log's windows, else from the steps of its events."""
     if run.windows:
-        counts = [window.counts["skipped_updates"] for window in run.windows]
-        return Curve([window.step for window in run.windows], list(accumulate(counts)))
-    steps = sorted({event["step"] for event in run.events if event.get("skipped", True)})
+        return Curve(run.windows.step.tolist(), run.windows.counts["skipped_updates"].cumsum().tolist())
+    steps = skipped_steps(run.events).tolist()
     return Curve(steps, list(range(1, len(steps) + 1)))
 
 

@@ -15,6 +15,7 @@ from vdvae.records.run_log import RunLog
 from vdvae.settings.table import SHEET_TEMPERATURES
 
 _COLUMNS = 3
+_MOST_ROWS = 1000
 
 
 class Sheet(NamedTuple):
@@ -48,7 +49,7 @@ def _size(png: bytes, file: Path) -> tuple[int, int]:
         with Image.open(io.BytesIO(png), formats=["PNG"]) as image:
             image.verify()
             return image.size
-    except (OSError, SyntaxError) as error:
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f"{file} is not a whole PNG file ({error}); it is left out") from error
 
 
@@ -56,7 +57,7 @@ def row_labels(run: RunLog) -> list[str]:
     """The rows of the run's sheets in words, from its hyper-parameters; empty if they are not in the log."""
     latents = len(run.decoder_resolutions)
     partial, free = run.hparams.get("num_variables_visualize"), run.hparams.get("num_temperatures_visualize")
-    if not latents or not isinstance(partial, int) or not isinstance(free, int):
+    if not latents or partial is None or free is None or not 0 <= partial <= _MOST_ROWS or free < 0:
         return []
     depths = np.linspace(0, 1, partial + 2)[1:-1] * latents
     kept = [f"reconstructions, {int(depth)} of {latents} latents" for depth in depths]

@@ -2,8 +2,10 @@
 
 import io
 import json
+import warnings
 from pathlib import Path
 
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from vdvae.data.files import filled_whole
@@ -32,6 +34,13 @@ def write_report(folder: Path, runs: list[RunLog], report: dict) -> None:
 
 def report_files(runs: list[RunLog], report: dict) -> dict[str, bytes]:
     """File names to contents; figure3.png only if a run has a sample sheet, rates.png only if one logged its rates."""
+    # Names are no formulas; a line of a million points is drawn in parts, and what a font or a layout lacks is no error.
+    with rc_context({"text.parse_math": False, "agg.path.chunksize": 10_000}), warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        return _files(runs, report)
+
+
+def _files(runs: list[RunLog], report: dict) -> dict[str, bytes]:
     labels = [group["parameterization"] for group in report["groups"]]
     sheets, damaged = _latest_sheets(runs)
     figures = {"verdict": _png(draw_verdict(runs, labels)), "figure2": _png(draw_figure2(runs, labels)),
@@ -43,9 +52,9 @@ def report_files(runs: list[RunLog], report: dict) -> dict[str, bytes]:
               for run in _in_order(runs, labels) if run.name in sheets}
     datasets = sorted({str(run.hparams["dataset"]) for run in runs if "dataset" in run.hparams})
     files = {
-        "report.html": page(report | {"notes": report["notes"] + damaged}, datasets, figures, titled).encode(),
+        "report.html": page(report | {"notes": report["notes"] + damaged}, datasets, figures, titled).encode(errors="backslashreplace"),
         "report.json": (json.dumps(report, indent=1) + "\n").encode(),
-        "report.csv": runs_csv(report["runs"]).encode(),
+        "report.csv": runs_csv(report["runs"]).encode(errors="backslashreplace"),
         **{f"{name}.png": png for name, png in figures.items()},
     }
     return files | ({"figure3.png": _png(draw_figure3(shown))} if shown else {})
@@ -53,7 +62,7 @@ def report_files(runs: list[RunLog], report: dict) -> dict[str, bytes]:
 
 def _skip_maps(runs: list[RunLog], labels: list[str]) -> dict[str, SkipMap]:
     """A map for each label, all over the same steps."""
-    steps = [run.last_step or 0 for run in runs] + [event["step"] for run in runs for event in run.events]
+    steps = [run.last_step or 0 for run in runs] + [int(run.events["step"].max()) for run in runs if run.events]
     return {label: skip_map([run for run in runs if run.parameterization == label], max(steps)) for label in labels}
 
 

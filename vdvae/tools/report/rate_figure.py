@@ -1,13 +1,12 @@
 """The rate of each decoder block: which latents carry information, a panel for each parameterization."""
 
-import math
 from itertools import groupby
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from vdvae.records.run_log import RunLog
-from vdvae.tools.report.figure2 import line_styles
+from vdvae.tools.report.figure2 import LARGEST, line_styles
 
 _COLUMNS = 2
 
@@ -34,7 +33,7 @@ def draw_rates(runs: list[RunLog], labels: list[str]) -> Figure | None:
 
 
 def _draw_panel(axes: Axes, label: str, group: list[RunLog], colour: str) -> None:
-    columns = list(zip(*(run.block_bits for run in group if all(map(math.isfinite, run.block_bits)))))
+    columns = list(zip(*(run.block_bits for run in group if all(abs(bits) < LARGEST for bits in run.block_bits))))
     shown = len(columns[0]) if columns else 0
     means = [sum(column) / shown for column in columns]
     spans = [[mean - min(column) for mean, column in zip(means, columns)],

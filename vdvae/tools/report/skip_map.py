@@ -2,12 +2,14 @@
 
 from typing import NamedTuple
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter
 
+from vdvae.records.columns import Columns
 from vdvae.records.run_log import RunLog
 
 BINS = 40
@@ -37,24 +39,27 @@ def skip_map(runs: list[RunLog], last_step: int) -> SkipMap:
     """Events of all runs from step 0 to last_step; a log without events adds its skipped updates to origin unknown."""
     resolutions = _resolutions(runs)
     rows = [*_BEFORE, *(_block_row(block, resolution) for block, resolution in sorted(resolutions.items())), *_AFTER]
-    counts = [[0] * BINS for _ in rows]
+    counts = np.zeros((len(rows), BINS), np.int64)
     for run in runs:
-        for origin, step, count in _places(run, resolutions):
-            counts[rows.index(origin)][min(step * BINS // (last_step + 1), BINS - 1)] += count
-    return SkipMap(rows, [bin * (last_step + 1) / BINS for bin in range(BINS + 1)], counts)
+        for origin, steps, updates in _places(run, resolutions):
+            bins = np.minimum(steps.astype(np.int64) * BINS // (last_step + 1), BINS - 1)
+            np.add.at(counts[rows.index(origin)], bins, updates)
+    return SkipMap(rows, [bin * (last_step + 1) / BINS for bin in range(BINS + 1)], counts.tolist())
 
 
-def _places(run: RunLog, resolutions: dict[int, int | None]) -> list[tuple[str, int, int]]:
-    """Row, step and count of each of the run's events, or of its windows if it has no events."""
+def _places(run: RunLog, resolutions: dict[int, int | None]) -> list[tuple[str, np.ndarray, int | np.ndarray]]:
+    """Rows, and steps and counts of the run's events there, or of its windows if it has no events."""
     if run.events:
-        return [(_row(event, resolutions), event["step"], 1) for event in run.events]
-    return [("unknown", window.step, window.counts["skipped_updates"]) for window in run.windows]
+        groups = run.events.groups(np.arange(len(run.events)), "origin", "block")
+        return [(_row(run.events, group[0], resolutions), run.events["step"][group], 1) for group in groups]
+    return [("unknown", run.windows.step, run.windows.counts["skipped_updates"].astype(np.int64))]
 
 
-def _row(event: dict, resolutions: dict[int, int | None]) -> str:
-    if event["origin"] == "decoder" and event.get("block") is not None:
-        return _block_row(event["block"], resolutions[event["block"]])
-    return event["origin"] if event["origin"] in _BEFORE + _AFTER else "unknown"
+def _row(events: Columns, event: int, resolutions: dict[int, int | None]) -> str:
+    origin, block = events.value("origin", event), events.value("block", event)
+    if origin == "decoder" and block is not None:
+        return _block_row(block, resolutions[block])
+    return origin if origin in _BEFORE + _AFTER else "unknown"
 
 
 def _block_row(block: int, resolution: int | None) -> str:
@@ -65,7 +70,8 @@ def _resolutions(runs: list[RunLog]) -> dict[int, int | None]:
     """Decoder blocks to resolutions, from the runs' dec_blocks and from their events."""
     found = {}
     for run in runs:
-        named = [(event["block"], event.get("resolution")) for event in run.events if event.get("block") is not None]
+        groups = run.events.groups(np.flatnonzero(~run.events.absent("block")), "block", "resolution")
+        named = [(run.events.value("block", group[0]), run.events.value("resolution", group[0])) for group in reversed(groups)]
         found |= dict(enumerate(run.decoder_resolutions)) | dict(named)
     return found
 

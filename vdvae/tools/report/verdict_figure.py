@@ -1,5 +1,6 @@
 """The picture of the verdict: the loss of all runs on one axis, and below it the updates that each run skipped."""
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -30,13 +31,16 @@ def draw_verdict(runs: list[RunLog], labels: list[str]) -> Figure:
 
 def skipped_steps(run: RunLog) -> dict[int, bool]:
     """Steps of skipped updates, and whether the update was NaN or infinite; log lines stand for them where there are no events."""
-    if not run.events:
-        return {window.step: bool(window.counts["nan_updates"]) for window in run.windows if window.counts["skipped_updates"]}
-    steps = {}
-    for event in run.events:
-        if event.get("skipped", True):
-            steps[event["step"]] = steps.get(event["step"], False) or event["reason"] in NAN_REASONS
-    return steps
+    if run.events:
+        skipped = run.events["skipped"] != 0
+        is_nan = np.any([run.events.is_word("reason", reason) for reason in NAN_REASONS], axis=0)
+        steps = run.events["step"]
+    elif run.windows:
+        steps, skipped, is_nan = run.windows.step, run.windows.counts["skipped_updates"] > 0, run.windows.counts["nan_updates"] > 0
+    else:
+        return {}
+    nan_steps = set(steps[skipped & is_nan].tolist())
+    return {step: step in nan_steps for step in steps[skipped].tolist()}
 
 
 def _draw_marks(axes: Axes, runs: list[RunLog], styles: dict[str, dict]) -> None:
