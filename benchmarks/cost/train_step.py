@@ -20,7 +20,7 @@ from benchmarks.cost.measuring import OperatorCount, Run, alternating_seconds, p
 from benchmarks.cost.original_code import hyperparams, install_stand_ins
 from benchmarks.cost.printed_table import PrintedTable
 from benchmarks.cost.work import count_work
-from vdvae.step.acceleration import compile_parts, for_device, memory_format
+from vdvae.step.acceleration import choose_kernels, compile_parts, for_device, memory_format
 from vdvae.ranks.distributed import World
 from vdvae.step.graphed_step import WARM_UP, CudaGraph, GraphedStep
 from vdvae.records.run_log import LABELLED
@@ -63,6 +63,7 @@ def ours(hparams: Hparams, images: Tensor, share: Callable[[VAE], nn.Module] = l
     """Our update as train.py makes it for these hyper-parameters; `share` wraps the model where ranks share gradients."""
     device = images.device
     hparams, world = for_device(hparams, device), World(device=device)
+    choose_kernels(hparams.deterministic, device)
     state = new_state(hparams, world)
     if hparams.compile:
         compile_parts(state.vae)

@@ -18,7 +18,7 @@ from vdvae.saving.loaded_run import WEIGHTS
 RUN_FLAGS = ["--sigma_param", "explin", "--posterior", "residual", "--prior_const1", "--lr", "0.5"]
 
 
-@pytest.fixture(autouse=True, scope="package")
+@pytest.fixture(autouse=True, scope="session")
 def one_thread():
     """One thread, in programs that tests start too: models are so small that more threads cost time on a busy machine.
 
@@ -39,7 +39,7 @@ def images() -> ArrayImages:
 
 
 @pytest.fixture(scope="session")
-def undisturbed(tmp_path_factory) -> Path:
+def undisturbed(tmp_path_factory, one_thread) -> Path:
     """The folder of a run that was not interrupted, some of whose updates were skipped; do not write there."""
     folder = train(tmp_path_factory.mktemp("undisturbed"))
     assert read_run(folder).counts["skipped_updates"] > 0

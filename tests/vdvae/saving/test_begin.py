@@ -243,7 +243,7 @@ def command(folder: Path, *flags) -> list[str]:
 
 def test_a_signal_saves_and_exits_with_75_even_if_the_screen_is_a_full_disk(tmp_path):
     with open("/dev/full", "w") as full:
-        process = subprocess.Popen(command(tmp_path, "--num_iters", "100000"), stdout=full, stderr=full)
+        process = subprocess.Popen(command(tmp_path, "--num_iters", "100000", "--max_consecutive_skips", "0"), stdout=full, stderr=full)
     log = tmp_path / "run/log.jsonl"
     while not (log.is_file() and '"train_loss"' in log.read_text()):
         assert process.poll() is None

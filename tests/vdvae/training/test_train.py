@@ -123,7 +123,8 @@ def test_evaluation_and_saved_weights_are_float32_whatever_trains(tmp_path):
     assert {tensor.dtype for file in files for tensor in file.values()} == {torch.float32}
     train(tmp_path / "b", "--plain", "--test_eval", "--restore_ema_path", folder / "latest-model-ema.th")
     (test,) = records(tmp_path / "b" / "run" / "log.jsonl", "test_loss")
-    assert test["elbo"] == records(folder / "log.jsonl", "eval_loss")[-1]["elbo"]
+    evaluated = records(folder / "log.jsonl", "eval_loss")[-1]["elbo"]
+    assert test["elbo"] == pytest.approx(evaluated, rel=1e-6)  # sums of another layout round differently
 
 
 @pytest.mark.parametrize("flags, said", [
