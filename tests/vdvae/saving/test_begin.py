@@ -241,7 +241,15 @@ def command(folder: Path, *flags) -> list[str]:
     return [sys.executable, str(ROOT / "train.py"), *FLAGS, "--save_dir", str(folder), "--desc", "run", *flags]
 
 
-def test_a_signal_saves_and_exits_with_75_even_if_the_screen_is_a_full_disk(tmp_path):
+@pytest.fixture()
+def hangups_end_a_process():
+    """Also where the tests run under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+def test_a_signal_saves_and_exits_with_75_even_if_the_screen_is_a_full_disk(tmp_path, hangups_end_a_process):
     with open("/dev/full", "w") as full:
         process = subprocess.Popen(command(tmp_path, "--num_iters", "100000", "--max_consecutive_skips", "0"), stdout=full, stderr=full)
     log = tmp_path / "run/log.jsonl"
@@ -253,14 +261,6 @@ def test_a_signal_saves_and_exits_with_75_even_if_the_screen_is_a_full_disk(tmp_
     assert process.wait() == 75
     (state,) = saved_states(tmp_path / "run")[:1]
     assert json.loads((state / "position.json").read_text())["iteration"] > 0 and (tmp_path / "run/latest-model.th").is_file()
-
-
-@pytest.fixture()
-def hangups_end_a_process():
-    """Also where the tests run under nohup."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    yield
-    signal.signal(signal.SIGHUP, before)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
