@@ -19,7 +19,7 @@ echo "${SRUN_CPUS_PER_TASK:-none}" > "$FAKES/cpus"
 [[ -z "$WAIT" ]] && exit "${CODE:-0}"
 trap 'echo heard >> "$FAKES/signals"; sleep 0.3; exit "$CODE"' USR1
 touch "$FAKES/waiting"
-for _ in {1..12000}; do sleep 0.05; done
+while kill -0 $PPID 2> /dev/null; do sleep 0.05; done
 """
 SCONTROL = """#!/bin/bash
 echo "$@" >> "$FAKES/asked"
