@@ -8,8 +8,8 @@ import torch
 from stable_params import Bounded, Constant, DownBounded, Exp, ExpLin, ResidualNormal, UpBounded
 
 ALPHA = 0.3
-RAW = torch.cat([-torch.logspace(-3, 2, 40), torch.zeros(1), torch.logspace(-3, 2, 40)]).double()
-DISTANCES = torch.cat([torch.zeros(1), torch.logspace(-3, 6, 30)]).double()
+RAW = torch.cat([-torch.logspace(-3, 2, 15), torch.zeros(1), torch.logspace(-3, 2, 15)]).double()
+DISTANCES = torch.cat([torch.zeros(1), torch.logspace(-3, 6, 15)]).double()
 
 
 def gradients(posterior, prior, residual: bool = False):
