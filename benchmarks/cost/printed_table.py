@@ -20,7 +20,7 @@ class PrintedTable:
         """
         try:
             cells = measure()
-        except Exception as error:
+        except Exception as error:  # out of memory, a compiler's: whatever it is, the other rows are wanted
             self.failures += 1
             reason = str(error).strip().partition("\n")[0].replace("|", "/")
             cells = [f"failed: {type(error).__name__}: {reason}"]

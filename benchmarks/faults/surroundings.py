@@ -139,7 +139,7 @@ def sign(state: Path) -> None:
 
 
 def three_ranks(folder: Path) -> Iterator[Row]:
-    """A run on three ranks that an exception ended in update 10 goes on."""
+    """A run on three ranks ends with an exception in update 10 and is resumed."""
     flags = ["--n_batch", "2"]
     run(folder / "calm", *flags, ranks=3)
     crashed = run(folder / "wild", *flags, inject=("exception", 2), at=10, ranks=3)

@@ -57,7 +57,7 @@ class Draw:
 
 
 class Unknown(Exception):
-    """The function cannot be computed here; the message goes on behind its name."""
+    """The function cannot be computed here; its name and then this message make a sentence."""
 
 
 def recognise(function: ast.FunctionDef) -> Kl | Draw | None:

@@ -4,6 +4,7 @@ import struct
 import zlib
 from pathlib import Path
 
+import imageio.v3 as imageio
 import numpy as np
 from PIL import Image, ImageOps
 
@@ -27,6 +28,11 @@ def read_image(path: Path, image_size: int) -> np.ndarray:
     except UNDECODABLE as error:
         raise ValueError(f"cannot decode image {path}: {error}") from error
     return np.array(square)
+
+
+def write_png(path: Path, image: np.ndarray) -> None:
+    """Write uint8 [H, W, 3] as PNG, encoded before the file is opened: on a full disk an OSError is all that happens."""
+    path.write_bytes(imageio.imwrite("<bytes>", image, extension=".png"))
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

@@ -9,9 +9,9 @@ import torch
 from vdvae.ranks.distributed import World
 
 
-def seed_noise(seed: int, world: World, *step: int) -> None:
+def seed_noise(seed: int, world: World, step: int | None = None) -> None:
     """Start this rank's own stream of noise on CPU and GPU; no two ranks share one, nor two values of `step`."""
-    stream = np.random.SeedSequence([seed, world.rank, *step]).generate_state(1, np.uint64)[0] >> np.uint64(1)
+    stream = np.random.SeedSequence([seed, world.rank, *([] if step is None else [step])]).generate_state(1, np.uint64)[0] >> np.uint64(1)
     torch.manual_seed(int(stream))
 
 

@@ -68,14 +68,18 @@ class LossLine(_Checked):
     rate_per_block: list[float] | None = None
 
 
-@dataclass
-class Event(_Checked):
-    """One reason on one rank of one skipped update; a patched checkout of the original marks those it applied."""
+@dataclass(frozen=True)
+class Origin:
+    """The part of the model where an event started.
 
-    step: int
-    reason: Literal[*REASONS]
+    `origin` is encoder, decoder or likelihood; `block` and `resolution` name a decoder block. `quantity` names the evidence:
+    the first of the block's tensors that is not finite, `gradient` for a gradient that is not finite, `kl_gradient` for
+    the largest gradient of a KL. The extremes are those of the block's Normals on this rank's batch: log sigmas in nats,
+    location differences between posterior and prior in units of the prior's sigma. NaN entries are left out, infinities
+    are not; an extreme is NaN if nothing is left.
+    """
+
     origin: str
-    skipped: bool | None = None  # None: yes
     block: int | None = None
     resolution: int | None = None
     quantity: str | None = None
@@ -84,3 +88,12 @@ class Event(_Checked):
     posterior_log_sigma_min: float | None = None
     posterior_log_sigma_max: float | None = None
     max_loc_diff_over_sigma: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event(_Checked, Origin):
+    """One reason on one rank of one skipped update; a patched checkout of the original marks those it applied."""
+
+    step: int
+    reason: Literal[*REASONS]
+    skipped: bool | None = None  # None: yes

@@ -12,8 +12,8 @@ from vdvae.data.files import written_whole
 from vdvae.data.parts import Parts
 from vdvae.records.step_report import LOSS_TERMS
 from vdvae.records.train_window import Counters, TrainWindow
-from vdvae.saving.checkpoint import CheckpointError, load_tensors, save_tensors
 from vdvae.records.typed import typed
+from vdvae.saving.checkpoint import CheckpointError, load_tensors, save_tensors
 from vdvae.settings.hparams import Hparams
 
 FOLDER, KEPT, MANIFEST = "state", 2, "manifest.json"

@@ -6,7 +6,6 @@ Only tensors that every update leaves are read, and only after an event.
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -14,29 +13,8 @@ from torch import Tensor
 from stable_params import ResidualNormal
 from vdvae.model.decoder import Latent
 from vdvae.model.vae import Elbo
+from vdvae.records.lines import Origin
 from vdvae.step.step_result import StepResult
-
-
-@dataclass(frozen=True)
-class Origin:
-    """The part of the model where an event started.
-
-    `origin` is encoder, decoder or likelihood; `block` and `resolution` name a decoder block. `quantity` names the evidence:
-    the first of the block's tensors that is not finite, `gradient` for a gradient that is not finite, `kl_gradient` for
-    the largest gradient of a KL. The extremes are those of the block's Normals on this rank's batch: log sigmas in nats,
-    location differences between posterior and prior in units of the prior's sigma. NaN entries are left out, infinities
-    are not; an extreme is NaN if nothing is left.
-    """
-
-    origin: str
-    block: int | None = None
-    resolution: int | None = None
-    quantity: str | None = None
-    prior_log_sigma_min: float | None = None
-    prior_log_sigma_max: float | None = None
-    posterior_log_sigma_min: float | None = None
-    posterior_log_sigma_max: float | None = None
-    max_loc_diff_over_sigma: float | None = None
 
 
 def locate(reason: str, result: StepResult, names: list[str]) -> Origin:

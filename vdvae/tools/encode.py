@@ -3,12 +3,12 @@
 import argparse
 from pathlib import Path, PurePosixPath
 
-import imageio.v3 as imageio
 import numpy as np
 import torch
 from tqdm import tqdm
 
 from vdvae.data.files import filled_whole
+from vdvae.data.image_file import write_png
 from vdvae.data.folder import FolderImages
 from vdvae.data.listing import list_images
 from vdvae.model.vae import VAE
@@ -62,7 +62,7 @@ def decode_file(run: Path, latents: Path, out: Path, world: World, seed: int = 0
             z = [torch.from_numpy(np.array(block)).to(world.device) for block in arrays.batch(*span)]
             for path, image in zip(targets[slice(*span)], vae.decode(z, temperature).cpu().numpy(), strict=True):
                 path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(imageio.imwrite("<bytes>", image, extension=".png"))
+                write_png(path, image)
     return f"{out}: {len(targets)} images from the latents of {len(arrays.z)} of {len(vae.latent_shapes)} blocks"
 
 

@@ -31,7 +31,7 @@ class _Train(TrainLine):
     iter_time: float | None = None
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class _Event(Event):
     rank: int | None = None
 

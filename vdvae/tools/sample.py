@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 
-import imageio.v3 as imageio
 import numpy as np
 from tqdm import tqdm
 
 from vdvae.data.files import filled_whole, written_whole
+from vdvae.data.image_file import write_png
 from vdvae.model.vae import VAE
 from vdvae.ranks.distributed import World
 from vdvae.ranks.randomness import own_noise
@@ -60,7 +60,7 @@ def _writer(out: Path):
 
 def _write_sheet(out: Path, drawn: Iterator[np.ndarray]) -> None:
     with written_whole(out) as partial:
-        partial.write_bytes(imageio.imwrite("<bytes>", sheet(np.concatenate(list(drawn))), extension=".png"))
+        write_png(partial, sheet(np.concatenate(list(drawn))))
 
 
 def _write_array(out: Path, drawn: Iterator[np.ndarray]) -> None:
@@ -71,7 +71,7 @@ def _write_array(out: Path, drawn: Iterator[np.ndarray]) -> None:
 def _write_folder(out: Path, drawn: Iterator[np.ndarray]) -> None:
     with filled_whole(out):
         for index, image in enumerate(chain.from_iterable(drawn)):
-            (out / f"{index:06d}.png").write_bytes(imageio.imwrite("<bytes>", image, extension=".png"))
+            write_png(out / f"{index:06d}.png", image)
 
 
 def _parser() -> argparse.ArgumentParser:

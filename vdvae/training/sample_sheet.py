@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-import imageio.v3 as imageio
 import numpy as np
 import torch
 from torch import Tensor
 
 from vdvae.data.files import written_whole
+from vdvae.data.image_file import write_png
 from vdvae.data.preprocess import Preprocess
 from vdvae.model.vae import VAE
 from vdvae.ranks.distributed import World
@@ -40,4 +40,4 @@ def write_sample_sheet(path: Path, vae: VAE, originals: Tensor, preprocess: Prep
     with own_noise(hparams.seed, world):
         rows = sheet_rows(vae, originals.to(world.device), preprocess, hparams)
     with written_whole(path) as partial:
-        partial.write_bytes(imageio.imwrite("<bytes>", tile(rows), extension=".png"))
+        write_png(partial, tile(rows))

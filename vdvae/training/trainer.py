@@ -86,10 +86,10 @@ class Trainer:
 
     def _stop(self) -> NoReturn:
         self.digest.close()
-        self._end_if_any(self.outputs.not_saved, "stopped by a signal at")
+        self._check_saved(self.outputs.not_saved, "stopped by a signal at")
         raise Stopped(f"stopped by a signal at step {self.state.iteration}: --resume goes on{self.outputs.failures}")
 
-    def _end_if_any(self, failure: str, ending: str) -> None:
+    def _check_saved(self, failure: str, ending: str) -> None:
         """Raise NotSaved on all ranks if one has a `failure`."""
         if any(failures := self.world.gather_objects(failure)):
             raise NotSaved(f"{ending} step {self.state.iteration}" + "".join(failures))
@@ -132,7 +132,7 @@ class Trainer:
         self._draw()
         self.digest.close()
         self.outputs.mark_finished()
-        self._end_if_any(self.outputs.failures, "trained to")
+        self._check_saved(self.outputs.failures, "trained to")
 
 
 def _timed(batches: Iterator[torch.Tensor]) -> Iterator[tuple[torch.Tensor, float]]:

@@ -84,7 +84,7 @@ def test_loss_and_gradients_are_those_of_the_plain_model_on_the_whole_batch(scal
             torch.testing.assert_close(losses[e], loss, rtol=1e-11, atol=0)
             expected = torch.autograd.grad(loss, list(model.parameters()))
             largest = max(gradient.abs().max().item() for gradient in expected)
-            for ours, theirs in zip(gradients, expected):  # a bias before a normalisation has gradient 0, but for rounding
+            for ours, theirs in zip(gradients, expected):  # a bias before a normalisation has gradient 0 up to rounding
                 torch.testing.assert_close(ours[e], theirs, rtol=1e-8, atol=1e-12 * largest)
     finally:
         torch.set_default_dtype(torch.float32)

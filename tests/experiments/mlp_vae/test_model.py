@@ -25,7 +25,7 @@ GAMMAS = {
 # Sums over 784 pixels and up to 784 products in another order: some 30 float32 roundings of 6e-8.
 CLOSE = {"rtol": 2e-5, "atol": 1e-6}
 # Weights after 3 steps of Adam in float64: gradients of up to 700 are rounded by 3e-13 at most, which a step magnifies
-# by lr / 1e-8 = 1e5 at most, where a gradient is 0 but for rounding. In float32 it moves such a weight by +-lr.
+# by lr / 1e-8 = 1e5 at most, where a gradient is 0 up to rounding. In float32 it moves such a weight by +-lr.
 ADAM_CLOSE = {"rtol": 0, "atol": 1e-7}
 
 
