@@ -40,10 +40,11 @@ class Normal:
         """KL(self || prior) per element, in nats, of the broadcast shape (Dehaene & Brossard 2021, eq. 8).
 
         In float32 on a CPU the error is within 4 ULP beside what half an ULP (2^-24 of its magnitude) in each argument
-        causes, wherever sigma2 is a normal number; sigma1 may under- or overflow. On a CUDA GPU it is within 12 ULP: CUDA
-        documents an error of exp of up to 2 ULP, and the KL has its square. Equal normals have KL 0 exactly. Where sigma2
-        is smaller the distance of the means counts too little, see `standardized`. The value is +inf where twice the true
-        value overflows, the gradient by log sigma2 where the squared distance of the means divided by sigma2 does.
+        causes, wherever sigma2 is a normal number; sigma1 may under- or overflow. For a CUDA GPU 12 ULP are derived and not
+        yet measured: CUDA documents an error of exp of up to 2 ULP, and the KL has its square. Equal normals have KL 0
+        exactly. Where sigma2 is smaller the distance of the means counts too little, see `standardized`. The value is +inf
+        where twice the true value overflows, the gradient by log sigma2 where the squared distance of the means divided by
+        sigma2 does.
         """
         if not isinstance(prior, Normal):
             raise TypeError(f"prior must be a stable_params.Normal, got {kind(prior)}; "
@@ -75,7 +76,7 @@ class Normal:
         """Log density at `value` per element, in nats, of the broadcast shape: -x^2/2 - log sigma - log(2 pi)/2.
 
         x is (value - loc)/sigma. The error, measured as that of `kl`, is within 4 ULP of the largest of the three terms on
-        a CPU, within 12 on a CUDA GPU.
+        a CPU; 12 are derived for a CUDA GPU.
         """
         value = torch.as_tensor(value, device=self.loc.device)
         if not (value.is_floating_point() or value.is_complex()):
