@@ -81,7 +81,7 @@ step train_step_$batch 110 "${train_step[@]}" --n_batch $batch --only switches "
 step resumed 75 "$python" -m benchmarks.faults.resumed "$out/runs" --hps "$hps" --dataset photos32 --device "$device" \
     --n_batch $batch --num_iters $updates --sigma_param explin "${graphs[@]}" "${exact[@]}"
 step train_step_$large 70 "${train_step[@]}" --n_batch $large --only switches "${upstream[@]}"
-step one_rank 30 "$python" -m torch.distributed.run --standalone --nproc_per_node 1 -m benchmarks.cost.one_rank \
+step one_rank 35 "$python" -m torch.distributed.run --standalone --nproc_per_node 1 -m benchmarks.cost.one_rank \
     --hps "$hps" --n_batch $batch --device "$device"
 step scales 30 "${train_step[@]}" --n_batch $batch --only scales
 step table2 25 "$python" -m experiments.table2 --out "$out/table2" --device "$device" "${few[@]}"

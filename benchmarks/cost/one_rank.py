@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def compare(hps: str, n_batch: int, world: World) -> int:
-    """Prints the table of updates whose gradients are not shared, shared, and shared in bf16; returns the failures."""
+    """Prints the table of updates whose gradients are not shared, or shared in each of the ways; returns the failures."""
     hparams, work = load_hparams(["--hps", hps, "--n_batch", str(n_batch)]), count_work(hps)
     images = torch.randint(0, 256, (n_batch, hparams.image_size, hparams.image_size, 3), dtype=torch.uint8).to(world.device)
 
@@ -60,6 +60,9 @@ def compare(hps: str, n_batch: int, world: World) -> int:
     comparison.add("alone", lambda: ours(hparams, images))
     comparison.add("shared", lambda: shared(compress=False))
     comparison.add("shared, compressed", lambda: shared(compress=True))
+    if world.device.type == "cuda":
+        graphed = replace(hparams, cuda_graphs=True)
+        comparison.add("shared between two graphs", lambda: ours(graphed, images, ranks=2))
     return comparison.end()
 
 

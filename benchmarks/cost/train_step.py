@@ -22,7 +22,7 @@ from benchmarks.cost.printed_table import PrintedTable
 from benchmarks.cost.work import count_work
 from vdvae.step.acceleration import choose_kernels, compile_parts, for_device, memory_format
 from vdvae.ranks.distributed import World
-from vdvae.step.graphed_step import WARM_UP, CudaGraph, GraphedStep
+from vdvae.step.graphed_step import WARM_UP, CudaGraphs, GraphedStep
 from vdvae.records.run_log import LABELLED
 from vdvae.settings.hparams import Hparams, load_hparams
 from vdvae.settings.table import Effect, settings_that_change
@@ -59,16 +59,19 @@ class Contestant:
     recorded: bool = False  # as a CUDA graph, which keeps the memory of an update
 
 
-def ours(hparams: Hparams, images: Tensor, share: Callable[[VAE], nn.Module] = lambda vae: vae) -> Contestant:
-    """Our update as train.py makes it for these hyper-parameters; `share` wraps the model where ranks share gradients."""
+def ours(hparams: Hparams, images: Tensor, share: Callable[[VAE], nn.Module] = lambda vae: vae, ranks: int = 1) -> Contestant:
+    """Our update as train.py makes it for these hyper-parameters; `share` wraps the model where ranks share gradients.
+
+    With graphs, `ranks` above 1 share gradients between the two.
+    """
     device = images.device
-    hparams, world = for_device(hparams, device), World(device=device)
+    hparams, world = for_device(hparams, device), World(size=ranks, device=device)
     choose_kernels(hparams.deterministic, device)
     state = new_state(hparams, world)
     if hparams.compile:
         compile_parts(state.vae)
     step = TrainStep(share(state.vae), state.average, state.optimizer, hparams, world, state.penalty)
-    call = GraphedStep(step, CudaGraph) if hparams.cuda_graphs else step
+    call = GraphedStep(step, CudaGraphs()) if hparams.cuda_graphs else step
     batch = Preprocess(hparams.dataset_spec, memory_format(hparams))(images)
     update = partial(call, *batch, hparams.lr)
     update()

@@ -112,3 +112,5 @@ def _check_speed(hparams: Settings) -> None:
         raise HparamsError("--cuda_graphs cannot record the noise that --checkpoint_blocks draws again: leave one of the two out")
     if hparams.cuda_graphs and hparams.optimizer == "apex":
         raise HparamsError("--cuda_graphs cannot record apex's FusedAdam, which waits for the host: use --optimizer adamw")
+    if hparams.cuda_graphs and hparams.compress_gradients:
+        raise HparamsError("--cuda_graphs sends gradients in float32, --compress_gradients in bf16: leave one of the two out")

@@ -86,7 +86,7 @@ class Settings:
     precision: str | None = setting(
         None, "convolutions in fp32, tf32 or bf16; none: bf16 where the device has it, else fp32", ROUNDING)
     compile: bool = setting(False, "compile the blocks with torch.compile, once for each shape", ROUNDING)
-    cuda_graphs: bool = setting(False, "record the update once as a CUDA graph and replay it; one rank", ROUNDING)
+    cuda_graphs: bool = setting(False, "record the update once as two CUDA graphs and replay them", ROUNDING)
     deterministic: bool = setting(
         False, "on a GPU, kernels that add in a fixed order: the same bits each time, and after --resume", ROUNDING)
     checkpoint_blocks: bool = setting(

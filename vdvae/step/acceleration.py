@@ -27,8 +27,6 @@ def for_device(hparams: Hparams, device: torch.device, ranks: int = 1) -> Hparam
         raise HparamsError("precision is 'tf32', which GPUs have; on a CPU fp32 and bf16 are allowed")
     if hparams.cuda_graphs and not on_cuda:
         raise HparamsError("--cuda_graphs needs a GPU: leave it out on a CPU")
-    if hparams.cuda_graphs and ranks > 1:
-        raise HparamsError(f"--cuda_graphs is for one rank, there are {ranks}: leave it out")
     if hparams.compress_gradients and ranks == 1:
         raise HparamsError("--compress_gradients is for gradients sent between ranks, there is one rank: leave it out")
     if hparams.compile:

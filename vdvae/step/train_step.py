@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from vdvae.model.vae import VAE, Elbo
 from vdvae.ranks.distributed import World
+from vdvae.ranks.flat_gradients import FlatGradients
 from vdvae.ranks.randomness import own_noise
 from vdvae.records.step_report import LOSS_TERMS
 from vdvae.settings.hparams import Hparams
@@ -16,10 +17,13 @@ from vdvae.step.optimizer import step_unless
 from vdvae.step.spectral import SpectralPenalty
 from vdvae.step.step_result import StepResult
 
+
 class TrainStep:
     """Callable that updates `model` and `average` from one batch.
 
-    `model` is a VAE or its DistributedDataParallel wrapper, `average` a plain VAE, `penalty` that of spectral_reg.
+    `model` is a VAE or its DistributedDataParallel wrapper, `average` a plain VAE, `penalty` that of spectral_reg. With
+    cuda_graphs `model` is a VAE on several ranks too: `share` then averages the gradients, between the two recorded methods
+    `gradients` and `apply`.
     """
 
     def __init__(self, model: nn.Module, average: VAE, optimizer: torch.optim.Optimizer, hparams: Hparams, world: World,
@@ -27,7 +31,9 @@ class TrainStep:
         self.model, self.average, self.optimizer = model, average, optimizer
         self.hparams, self.world, self.penalty = hparams, world, penalty
         self.parameters = list(model.parameters())
-        self.buckets_are_final = world.size == 1
+        several = hparams.cuda_graphs and world.size > 1
+        self.flat = FlatGradients(self.parameters, world, len(LOSS_TERMS) + 1) if several else None
+        self.buckets_are_final = world.size == 1 or several
 
     def __call__(self, input: Tensor, target: Tensor, lr: float | Tensor, stop: bool | Tensor = False) -> StepResult:
         """Score and learn from `input` `[B, 3, H, W]` and `target` `[B, H, W, 3]` at learning rate `lr`.
@@ -40,11 +46,26 @@ class TrainStep:
         """
         if not self.buckets_are_final:
             self._finish_buckets(input, target)
-        self.optimizer.zero_grad(set_to_none=True)
+        elbos, terms = self.gradients(input, target, stop)
+        return self.apply(elbos, self.share(terms), lr)
+
+    def gradients(self, input: Tensor, target: Tensor, stop: bool | Tensor) -> tuple[tuple[Elbo, ...], Tensor]:
+        """Compute the batch's gradients; returns the Elbo of each part, and LOSS_TERMS of the batch with `stop`, `[4]`."""
+        if self.flat:
+            self.flat.zero()
+        else:
+            self.optimizer.zero_grad(set_to_none=True)
         elbos = self._add_gradients(input, target)
+        return elbos, _terms(elbos, stop)
+
+    def share(self, terms: Tensor) -> Tensor:
+        """Every rank's `terms` `[4]` as `[ranks, 4]`; averages the gradients if DistributedDataParallel has not done so."""
+        return self.flat.share(terms) if self.flat else self.world.gather(terms)
+
+    def apply(self, elbos: tuple[Elbo, ...], gathered: Tensor, lr: float | Tensor) -> StepResult:
+        """Update the weights and their average from the gradients and from the terms of all ranks, `[ranks, 4]`."""
         spectral_norms = self.penalty.add_gradient(self.hparams.spectral_reg) if self.penalty else None
         grad_norms, grad_norm = self._clip()
-        gathered = self.world.gather(_terms(elbos, stop))
         losses = gathered[:, : len(LOSS_TERMS)]
         skip = self._must_skip(losses, grad_norm)
         step_unless(self.optimizer, skip, lr)
@@ -63,11 +84,11 @@ class TrainStep:
         self.buckets_are_final = True
 
     def _add_gradients(self, input: Tensor, target: Tensor) -> tuple[Elbo, ...]:
-        """Add the gradient of the batch's mean loss, one part after another; ranks share gradients in the last part alone."""
+        """Add the gradient of the batch's mean loss, part by part; DistributedDataParallel shares in the last part alone."""
         parts = list(zip(*(whole.chunk(self.hparams.accumulate_steps) for whole in (input, target)), strict=True))
         elbos = []
         for part in parts:
-            shares = self.world.size == 1 or len(elbos) == len(parts) - 1
+            shares = self.world.size == 1 or self.flat or len(elbos) == len(parts) - 1
             with nullcontext() if shares else self.model.no_sync(), tf32_in_training(self.hparams.precision):
                 with torch.autocast(input.device.type, torch.bfloat16, enabled=self.hparams.precision == "bf16"):
                     elbo = self.model(*part)

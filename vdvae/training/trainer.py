@@ -12,7 +12,7 @@ from vdvae.records.log import RunLogger
 from vdvae.saving.training_state import TrainingState
 from vdvae.settings.hparams import Hparams
 from vdvae.step.acceleration import compile_parts, memory_format
-from vdvae.step.graphed_step import CudaGraph, GraphedStep
+from vdvae.step.graphed_step import CudaGraphs, GraphedStep
 from vdvae.step.optimizer import learning_rate
 from vdvae.step.step_result import PendingReport
 from vdvae.step.train_step import TrainStep
@@ -146,6 +146,6 @@ def _timed(batches: Iterator[torch.Tensor]) -> Iterator[tuple[torch.Tensor, floa
 def _make_step(hparams: Hparams, state: TrainingState, world: World) -> TrainStep | GraphedStep:
     if hparams.compile:
         compile_parts(state.vae)
-    model = share_gradients(state.vae, world, hparams.compress_gradients)
+    model = state.vae if hparams.cuda_graphs else share_gradients(state.vae, world, hparams.compress_gradients)
     step = TrainStep(model, state.average, state.optimizer, hparams, world, state.penalty)
-    return GraphedStep(step, CudaGraph) if hparams.cuda_graphs else step
+    return GraphedStep(step, CudaGraphs()) if hparams.cuda_graphs else step

@@ -76,20 +76,13 @@ def test_kernels_of_a_gpu_are_the_same_each_time_or_the_fastest(monkeypatch, ask
         torch.use_deterministic_algorithms(False)
 
 
-def test_graphs_are_for_one_rank(small_hparams):
-    hparams = small_hparams("--cuda_graphs", "--precision", "fp32")
-    assert for_device(hparams, CUDA).cuda_graphs
-    with pytest.raises(HparamsError, match="one rank, there are 2"):
-        for_device(hparams, CUDA, 2)
-
-
 @pytest.mark.parametrize("flags, words", [
     (("--plain", "--precision", "bf16"), "precision is bf16.*leave out --precision"),
     (("--plain", "--compile"), "leave out --compile"),
     (("--plain", "--compress_gradients"), "leave out --compress_gradients"), (("--precision", "fp16"), "precision is 'fp16'"),
     (("--n_batch", 8, "--accumulate_steps", 3), "accumulate_steps is 3, it must divide n_batch, which is 8"),
     (("--accumulate_steps", 0), "at least 1"), (("--cuda_graphs", "--checkpoint_blocks"), "leave one of the two out"),
-    (("--cuda_graphs", "--optimizer", "apex"), "apex")])
+    (("--cuda_graphs", "--optimizer", "apex"), "apex"), (("--cuda_graphs", "--compress_gradients"), "gradients in float32")])
 def test_flags_that_contradict_each_other_are_refused(small_hparams, flags, words):
     with pytest.raises(HparamsError, match=words):
         small_hparams(*flags)

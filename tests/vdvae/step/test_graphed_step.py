@@ -1,11 +1,9 @@
 """A recorded update does what the update does; the graph here is one that any device can replay."""
 
-from collections.abc import Callable
-from copy import deepcopy
-
 import pytest
 import torch
 
+from tests.vdvae.step.replayed_on_host import ReplayedOnHost
 from vdvae.model.vae import VAE
 from vdvae.ranks.distributed import World
 from vdvae.step.graphed_step import WARM_UP, GraphedStep
@@ -15,32 +13,6 @@ from vdvae.step.step_result import StepResult
 from vdvae.step.train_step import TrainStep, average_of
 
 COPIED = ("losses", "grad_norm", "grad_norms", "skip", "stop")
-
-
-class ReplayedOnHost:
-    """Does the recorded work again at each replay and puts what comes out where the recording's lies, as CUDA does."""
-
-    def __init__(self, step: TrainStep):
-        self.step, self.recordings = step, 0
-
-    def warm_up(self, work: Callable[[], StepResult]) -> StepResult:
-        return work()
-
-    def record(self, work: Callable[[], StepResult]) -> StepResult:
-        parts = (self.step.model, self.step.average, self.step.optimizer)
-        before, noise = [deepcopy(part.state_dict()) for part in parts], torch.get_rng_state()
-        self.work, self.left = work, work()
-        for part, state in zip(parts, before):
-            part.load_state_dict(state)
-        torch.set_rng_state(noise)
-        self.recordings += 1
-        return self.left
-
-    def replay(self) -> None:
-        result = self.work()
-        for name in COPIED:
-            getattr(self.left, name).copy_(getattr(result, name))
-        self.left.elbos[0].latents[0].z.copy_(result.elbos[0].latents[0].z)
 
 
 def make_step(hparams) -> TrainStep:
@@ -64,7 +36,7 @@ def figures_of(result: StepResult) -> list:
 def test_recorded_updates_are_the_updates_with_their_rate_batch_and_stop(small_hparams, small_batch, flags):
     plain, inner = (make_step(small_hparams("--sigma_param", "explin", *flags)) for _ in range(2))
     graph = ReplayedOnHost(inner)
-    graphed = GraphedStep(inner, lambda: graph)
+    graphed = GraphedStep(inner, graph)
     figures = {}
     for name, step in (("plain", plain), ("graphed", graphed)):
         torch.manual_seed(1)
@@ -75,7 +47,7 @@ def test_recorded_updates_are_the_updates_with_their_rate_batch_and_stop(small_h
                 batch[0][0, 0, 0, 0] = torch.nan  # skipped, in the recording too
             results.append(step(*batch, torch.tensor(1e-3 * update).item(), update == WARM_UP + 1))
             figures[name] += [figures_of(result) for result in results[-2:-1]]  # read one update late, as a run does
-    assert graph.recordings == 1
+    assert graph.recordings == 2  # gradients, and what follows when ranks have shared them
     assert torch.equal(trained(inner), trained(plain))
     torch.testing.assert_close(figures["graphed"], figures["plain"], rtol=0, atol=0, equal_nan=True)
     assert [each[-1] for each in figures["graphed"]] == [update == WARM_UP + 2 for update in range(WARM_UP + 4)]
@@ -88,7 +60,7 @@ def test_a_run_that_goes_on_and_warms_up_anew_computes_what_the_undisturbed_one_
         torch.manual_seed(1)
         for update in range(9):
             if update == 0 or update in stops:
-                graphed = GraphedStep(inner, lambda: ReplayedOnHost(inner))
+                graphed = GraphedStep(inner, ReplayedOnHost(inner))
             graphed(*small_batch, 1e-3 * (1 + update) / 7)  # a rate that float32 rounds
         ends.append(trained(inner))
     assert torch.equal(*ends)
@@ -96,7 +68,7 @@ def test_a_run_that_goes_on_and_warms_up_anew_computes_what_the_undisturbed_one_
 
 def test_a_batch_of_another_shape_is_refused(small_hparams, small_batch):
     inner = make_step(small_hparams())
-    graphed = GraphedStep(inner, lambda: ReplayedOnHost(inner))
+    graphed = GraphedStep(inner, ReplayedOnHost(inner))
     graphed(*small_batch, 1e-3)
     with pytest.raises(ValueError, match=r"takes batches \[4, 3, 8, 8\], got \[1, 3, 8, 8\]"):
         graphed(small_batch.input[:1], small_batch.target[:1], 1e-3)

@@ -1,15 +1,18 @@
 """The same training on a GPU: run with `python -m pytest tests -m cuda`."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 
 from vdvae.data.images import ArrayImages
 from vdvae.model.vae import VAE
 from vdvae.ranks.distributed import World
 from vdvae.ranks.randomness import noise_state, own_noise, seed_noise
 from vdvae.step.acceleration import compile_parts
-from vdvae.step.graphed_step import CudaGraph, GraphedStep
+from vdvae.step.graphed_step import CudaGraphs, GraphedStep
 from vdvae.step.optimizer import make_optimizer
 from vdvae.step.step_result import PendingReport
 from vdvae.step.train_step import TrainStep, average_of
@@ -92,12 +95,21 @@ def test_bf16_and_compiled_updates_are_near_float32(small_hparams, small_batch, 
         assert (error < torch.tensor(BF16_ERRORS, device=GPU.device)).all(), error
 
 
+@pytest.fixture()
+def group_of_one():
+    dist.init_process_group("nccl", store=dist.TCPStore("127.0.0.1", 0, 1, is_master=True), rank=0, world_size=1)
+    yield
+    dist.destroy_process_group()
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
 @pytest.mark.parametrize("flags", [(), ("--precision", "bf16", "--compile")], ids=["float32", "all on"])
-def test_recorded_updates_are_the_updates(small_hparams, small_batch, flags):
-    """Both run the same kernels, so bf16 needs no tolerance of its own."""
+def test_recorded_updates_are_the_updates(small_hparams, small_batch, flags, ranks, group_of_one):
+    """Both run the same kernels, so bf16 needs no tolerance of its own. A second rank, which does not exist, adds zeros."""
+    world = replace(GPU, size=ranks)
     hparams = small_hparams("--sigma_param", "explin", "--cuda_graphs", *flags)
-    plain, inner = make_step(hparams, GPU), make_step(hparams, GPU)
-    recorded = GraphedStep(inner, CudaGraph)
+    plain, inner = make_step(hparams, world), make_step(hparams, world)
+    recorded = GraphedStep(inner, CudaGraphs())
     batch = on(small_batch, GPU)
     for update in range(8):
         threshold = [float("nan"), 0.0][update != 6]  # the seventh is skipped, in the recording too
@@ -114,7 +126,7 @@ def test_recorded_updates_draw_the_noise_of_the_updates(small_hparams, small_bat
     draws, states = [], []
     for recorded in (False, True):
         step = make_step(small_hparams("--sigma_param", "explin", "--cuda_graphs"), GPU)
-        call = GraphedStep(step, CudaGraph) if recorded else step
+        call = GraphedStep(step, CudaGraphs()) if recorded else step
         seed_noise(0, GPU)
         draws.append([])
         for _ in range(8):
