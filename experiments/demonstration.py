@@ -9,6 +9,7 @@ from statistics import median
 from tabulate import tabulate
 from tqdm import tqdm
 
+from experiments.shared.failed_runs import wilson
 from experiments.shared.options import add_shared_options, check_options
 from experiments.shared.results import ResultsFile
 from experiments.study import overfit
@@ -68,13 +69,6 @@ def _row(records: list[dict]) -> list[str]:
     finite = [bits for record in records if math.isfinite(bits := record["final"] / math.log(2))]
     final = f"median {median(finite or [math.nan]):.2f}, {len(records) - len(finite)} not finite"
     return [f"{hits}/{len(records)}", f"{low:.0%} to {high:.0%}", ", ".join(map(str, counts)), final]
-
-
-def wilson(hits: int, runs: int) -> tuple[float, float]:
-    """The 95% interval of a share of which `hits` of `runs` were seen (Wilson 1927)."""
-    z = 1.959964
-    centre, spread = hits + z * z / 2, z * math.sqrt(hits * (runs - hits) / runs + z * z / 4)
-    return (centre - spread) / (runs + z * z), (centre + spread) / (runs + z * z)
 
 
 def _parser() -> argparse.ArgumentParser:
