@@ -12,7 +12,7 @@ from tqdm import tqdm
 from experiments.shared.failed_runs import wilson
 from experiments.shared.options import add_shared_options, check_options
 from experiments.shared.results import ResultsFile
-from experiments.study import overfit
+from experiments.study.one_run import train
 
 VARIANTS = {"vanilla": ["--sigma_param", "vanilla"],
             "explin/prior_const1": ["--sigma_param", "explin", "--prior_const1"],
@@ -47,8 +47,9 @@ def fill(results: ResultsFile, args: argparse.Namespace) -> None:
             for variant in args.variants]
     for variant, kernels, ranks, seed in tqdm([key for key in keys if key not in results.done], unit="run"):
         desc = f"{variant.replace('/', '_')}_{kernels}_r{ranks}_s{seed}"
-        record = overfit.train(Path(args.out, "runs"), desc, [*VARIANTS[variant], "--seed", seed, "--device", args.device], ranks,
-                               ATEN_CPU_CAPABILITY=kernels, ONEDNN_MAX_CPU_ISA=KERNELS[kernels])
+        flags = ["--hps", "photos32_overfit", *VARIANTS[variant], "--seed", seed, "--device", args.device]
+        record = train(Path(args.out, "runs"), desc, flags, ranks,
+                       ATEN_CPU_CAPABILITY=kernels, ONEDNN_MAX_CPU_ISA=KERNELS[kernels])
         results.add((variant, kernels, ranks, seed), record)
 
 

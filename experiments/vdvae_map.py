@@ -3,52 +3,52 @@
 import argparse
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-from matplotlib.figure import Figure
 from tabulate import tabulate
 from tqdm import tqdm
 
-from experiments.shared.failed_runs import draw_cells, share, share_text, wilson
+from experiments.shared.failed_runs import wilson
 from experiments.shared.options import add_shared_options, check_options
+from experiments.shared.rate_map import Results, cells, draw_map, largest_rate
 from experiments.shared.results import ResultsFile
-from experiments.study import overfit
+from experiments.study.one_run import train
+from vdvae import load_hparams
 
 RESIDUAL = "/residual"  # at the end of a variant: the posterior is relative to the prior
 VARIANTS = ("vanilla", "vanilla/constant1", "explin", "upbounded1", "explin/constant1", "upbounded1/constant1",
-            "explin/bounded0.1_1", "explin/bounded0.3_1", "upbounded1/bounded0.3_1", "explin/downbounded0.3",
-            "explin/residual", "explin/bounded0.3_1/residual")
+            "explin/bounded0.1_1", "explin/bounded0.3_1", "explin/bounded0.3_1.7", "upbounded1/bounded0.3_1",
+            "explin/downbounded0.3", "explin/residual", "explin/bounded0.3_1/residual")
 FAR = 2.0  # a run diverged if it ends above so many times the median of the runs without NaN
 RULE = (f"A run failed if an update was NaN or infinite, or if it diverged: its final loss is not finite, or above {FAR:g} times "
         "the median of the runs at this rate that had no NaN.")
 
 
 class Model(NamedTuple):
-    """A model and its data, as flags beside --hps photos32_overfit, and the learning rates that are tried."""
+    """A model and its data, as flags of train.py, and the learning rates that are tried."""
 
     meaning: str
     flags: list[str]
     lrs: tuple[float, ...]
 
 
+TEN = ["--hps", "photos32_overfit"]
+PHOTOS = ["--hps", "photos32", "--precision", "fp32", "--epochs_per_eval", "1000", "--test_at_end", "--num_iters"]
 MODELS = {
-    "overfit": Model("photos32_overfit as quickstart has it: ten images, one an update, 12 blocks, 200 updates",
-                     [], (0.035, 0.07, 0.14)),
-    "deep": Model("the same with 32 blocks",
-                  ["--enc_blocks", "32x2,32d2,16x2,16d2,8x2,8d2,4x1,4d4,1x1",
-                   "--dec_blocks", "1x2,4m1,4x4,8m4,8x6,16m8,16x8,32m16,32x9"], (0.07,)),
-    "photos32": Model("photos32 with that small model, batches of eight, two epochs, gradients above 400 skipped",
-                      ["--dataset", "photos32", "--n_batch", "8", "--num_iters", "1172", "--skip_threshold", "400",
-                       "--ema_rate", "0.99", "--warmup_iters", "50", "--test_at_end"], (0.02, 0.06)),
+    "overfit": Model("photos32_overfit as quickstart has it: ten images, one an update, 12 blocks, 200 updates", TEN,
+                     (0.035, 0.07, 0.14)),
+    "deep": Model("photos32_overfit with 26 blocks",
+                  [*TEN, "--enc_blocks", "32x2,32d2,16x2,16d2,8x2,8d2,4x1,4d4,1x1",
+                   "--dec_blocks", "1x2,4m1,4x4,8m4,8x6,16m8,16x8,32m16,32x2"], (0.07,)),
+    "photos32": Model("photos32 at its learning rate, one epoch; test images", [*PHOTOS, "586"], (0.002,)),
+    "raised": Model("photos32 at five times its learning rate, two epochs; test images", [*PHOTOS, "1172"], (0.01,)),
 }
 DESCRIPTION = f"""The share of runs that fail, by the posteriors' and the priors' scales (explin/constant1: ExpLin posteriors,
 the priors' scale is 1) and the learning rate. {RULE} When interrupted, the same command continues."""
-Key = tuple[str, float, int]  # variant, learning rate, seed
-Results = Mapping[Key, dict]
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -57,6 +57,8 @@ def main(argv: list[str] | None = None) -> int:
     args.lrs = args.lrs or list(MODELS[args.model].lrs)
     try:
         check_options(args)
+        for variant in args.variants:
+            load_hparams([*MODELS[args.model].flags, *flags_of(variant)])
         results = ResultsFile(Path(args.out, f"{args.model}.jsonl"), {"model": args.model, "flags": MODELS[args.model].flags})
         fill(results, args)
     except (ValueError, OSError) as error:
@@ -92,11 +94,11 @@ def fill(results: ResultsFile, args: argparse.Namespace) -> None:
             pool.shutdown(cancel_futures=True)
 
 
-def _run(args: argparse.Namespace, key: Key) -> dict:
+def _run(args: argparse.Namespace, key: tuple[str, float, int]) -> dict:
     variant, lr, seed = key
     desc = f"{args.model}_{variant.replace('/', '_')}_lr{lr:g}_s{seed}"
     flags = [*MODELS[args.model].flags, *flags_of(variant), "--lr", lr, "--seed", seed, "--device", args.device]
-    return overfit.train(Path(args.out, "runs"), desc, flags)
+    return train(Path(args.out, "runs"), desc, flags)
 
 
 def write_report(args: argparse.Namespace, results: Results) -> str:
@@ -106,11 +108,11 @@ def write_report(args: argparse.Namespace, results: Results) -> str:
     text = "\n\n".join([f"{MODELS[args.model].meaning}. {RULE}", failures_table(judged, variants, lrs),
                         *(losses_table(judged, variants, lr) for lr in lrs)]) + "\n"
     Path(args.out, f"{args.model}.md").write_text(text)
-    draw(judged, variants, lrs).savefig(Path(args.out, f"{args.model}.png"), dpi=120)
+    draw_map(judged, variants, lrs).savefig(Path(args.out, f"{args.model}.png"), dpi=120)
     return text
 
 
-def judge(results: Results) -> dict[Key, dict]:
+def judge(results: Results) -> Results:
     """The records with `diverged` and `failed`, by RULE."""
     judged = {}
     for lr in {lr for _, lr, _ in results}:
@@ -125,43 +127,23 @@ def judge(results: Results) -> dict[Key, dict]:
 
 def failures_table(results: Results, variants: Sequence[str], lrs: Sequence[float]) -> str:
     """Runs with NaN, runs that diverged and the interval of the share that failed, by rate; the largest rate without a failure."""
-    rows = []
-    for variant, cells in zip(variants, _cells(results, variants, lrs)):
-        failing = [lr for lr, runs in zip(lrs, cells) if share(runs) != 0]
-        largest = max((lr for lr in lrs if not failing or lr < failing[0]), default=None)
-        rows.append([variant, *map(_counts, cells), "none" if largest is None else f"{largest:g}"])
+    rows = [[variant, *map(_counts, runs), largest_rate(runs, lrs)] for variant, runs in zip(variants, cells(results, variants, lrs))]
     headers = ["posterior/prior", *(f"lr {lr:g}" for lr in lrs), "no failure up to"]
     return tabulate(rows, headers, tablefmt="github", disable_numparse=True)
 
 
 def losses_table(results: Results, variants: Sequence[str], lr: float) -> str:
     """Skipped updates and final loss of every run at one rate, in the order of the seeds."""
-    cells = (runs for (runs,) in _cells(results, variants, [lr]))
     rows = [[variant, ", ".join(str(run["skipped_updates"]) for run in runs), ", ".join(_bits(run["final"]) for run in runs)]
-            for variant, runs in zip(variants, cells)]
+            for variant, (runs,) in zip(variants, cells(results, variants, [lr]))]
     headers = ["posterior/prior", f"skipped updates by seed, lr {lr:g}", "final bits/dim by seed"]
     return tabulate(rows, headers, tablefmt="github", disable_numparse=True)
-
-
-def draw(results: Results, variants: Sequence[str], lrs: Sequence[float]) -> Figure:
-    """The map: variants by learning rate, coloured by the share of failed runs."""
-    figure = Figure(figsize=(3.8 + 0.95 * len(lrs), 1.3 + 0.36 * len(variants)), layout="constrained")
-    axes, cells = figure.subplots(), _cells(results, variants, lrs)
-    image = draw_cells(axes, cells, [list(map(share_text, runs)) for runs in cells], variants, [f"{lr:g}" for lr in lrs])
-    axes.set_xlabel("learning rate")
-    figure.colorbar(image, ax=axes, label="share of failed runs")
-    return figure
-
-
-def _cells(results: Results, variants: Sequence[str], lrs: Sequence[float]) -> list[list[list[dict]]]:
-    """The runs of each variant and rate, in the order of the seeds."""
-    return [[[results[key] for key in sorted(results) if key[:2] == (variant, lr)] for lr in lrs] for variant in variants]
 
 
 def _counts(runs: list[dict]) -> str:
     if not runs:
         return "-"
-    failed, nan = (sum(map(bool, (run[name] for run in runs))) for name in ("failed", "nan_updates"))
+    failed, nan = (sum(run[name] > 0 for run in runs) for name in ("failed", "nan_updates"))
     low, high = wilson(failed, len(runs))
     return f"{failed}/{len(runs)} ({low:.0%} to {high:.0%}), NaN {nan}"
 
@@ -173,7 +155,8 @@ def _bits(nats: float) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m experiments.vdvae_map", description=DESCRIPTION, allow_abbrev=False)
-    parser.add_argument("--model", required=True, choices=MODELS, help="; ".join(f"{name}: {model.meaning}" for name, model in MODELS.items()))
+    parser.add_argument("--model", required=True, choices=MODELS, 
+                        help="; ".join(f"{name}: {model.meaning}" for name, model in MODELS.items()))
     parser.add_argument("--variants", nargs="+", default=list(VARIANTS), metavar="V", help=f"default: {' '.join(VARIANTS)}")
     parser.add_argument("--lrs", type=float, nargs="+", metavar="LR", help="learning rates (default: by the model)")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="runs at a time, one thread each (default: 1)")
