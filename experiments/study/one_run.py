@@ -25,7 +25,6 @@ def train(folder: Path, desc: str, flags: list, ranks: int = 1, **environment: s
 
 
 def record(folder: Path) -> dict:
-    """First and final loss of a run that has ended, in nats per dimension, and its counts."""
+    """The final loss of a run that has ended, in nats per dimension, and its counts."""
     log = read_run(folder)
-    return {"first": log.train["elbo"][0].item(), "final": log.final_nelbo.nats_per_dim,
-            **{name: log.counts[name] for name in ("nan_updates", "skipped_updates")}}
+    return {"final": log.final_nelbo.nats_per_dim, **{name: log.counts[name] for name in ("nan_updates", "skipped_updates")}}
