@@ -23,9 +23,9 @@ RESIDUAL = "/residual"  # at the end of a variant: the posterior is relative to 
 VARIANTS = ("vanilla", "vanilla/constant1", "explin", "upbounded1", "explin/constant1", "upbounded1/constant1",
             "explin/bounded0.1_1", "explin/bounded0.3_1", "explin/bounded0.3_1.7", "upbounded1/bounded0.3_1",
             "explin/downbounded0.3", "explin/residual", "explin/bounded0.3_1/residual")
-FAR = 2.0  # a run diverged if it ends above so many times the median of the runs without NaN
-RULE = (f"A run failed if an update was NaN or infinite, or if it diverged: its final loss is not finite, or above {FAR:g} times "
-        "the median of the runs at this rate that had no NaN.")
+FAR = 2.0  # a run diverged if it ends above so many times the median of the others
+RULE = (f"A run failed if an update was NaN or infinite, if it got stuck, or if it diverged: its final loss is not finite, or above "
+        f"{FAR:g} times the median of the runs at this rate that neither had NaN nor got stuck.")
 
 
 class Model(NamedTuple):
@@ -113,22 +113,19 @@ def write_report(args: argparse.Namespace, results: Results) -> str:
 
 
 def judge(results: Results) -> Results:
-    """The records with `diverged` and `failed`, by RULE."""
-    judged = {}
+    """The records with `failed`, by RULE."""
+    broken = {key: record["nan_updates"] > 0 or record["stuck"] for key, record in results.items()}
+    limits = {}
     for lr in {lr for _, lr, _ in results}:
-        of_rate = {key: record for key, record in results.items() if key[1] == lr}
-        finite = [record["final"] for record in of_rate.values() if not record["nan_updates"] and math.isfinite(record["final"])]
-        limit = FAR * median(finite) if finite else math.inf
-        for key, record in of_rate.items():
-            diverged = not record["final"] <= limit
-            judged[key] = {**record, "diverged": diverged, "failed": diverged or record["nan_updates"] > 0}
-    return judged
+        finals = [record["final"] for key, record in results.items() if key[1] == lr and not broken[key]]
+        limits[lr] = FAR * median(finals or [math.inf])
+    return {key: {**record, "failed": broken[key] or not record["final"] <= limits[key[1]]} for key, record in results.items()}
 
 
 def failures_table(results: Results, variants: Sequence[str], lrs: Sequence[float]) -> str:
-    """Runs with NaN, runs that diverged and the interval of the share that failed, by rate; the largest rate without a failure."""
+    """Failed runs with the interval of their share, those of them with NaN and those that got stuck, by rate."""
     rows = [[variant, *map(_counts, runs), largest_rate(runs, lrs)] for variant, runs in zip(variants, cells(results, variants, lrs))]
-    headers = ["posterior/prior", *(f"lr {lr:g}" for lr in lrs), "no failure up to"]
+    headers = ["posterior/prior", *(f"lr {lr:g}: failed; NaN, stuck" for lr in lrs), "no failure up to"]
     return tabulate(rows, headers, tablefmt="github", disable_numparse=True)
 
 
@@ -143,9 +140,9 @@ def losses_table(results: Results, variants: Sequence[str], lr: float) -> str:
 def _counts(runs: list[dict]) -> str:
     if not runs:
         return "-"
-    failed, nan = (sum(run[name] > 0 for run in runs) for name in ("failed", "nan_updates"))
+    failed, nan, stuck = (sum(run[name] > 0 for run in runs) for name in ("failed", "nan_updates", "stuck"))
     low, high = wilson(failed, len(runs))
-    return f"{failed}/{len(runs)} ({low:.0%} to {high:.0%}), NaN {nan}"
+    return f"{failed}/{len(runs)} ({low:.0%} to {high:.0%}); {nan}, {stuck}"
 
 
 def _bits(nats: float) -> str:

@@ -12,19 +12,16 @@ from vdvae.training.endings import Stuck
 
 
 def train(folder: Path, desc: str, flags: list, ranks: int = 1, **environment: str) -> dict:
-    """Train with these flags in `folder / desc`, or resume there; returns the run's record.
+    """Train with these flags in `folder / desc`, or resume there.
 
-    Raises RuntimeError with the last line on stderr when train.py fails. A run that got stuck has a record, too.
+    Returns the final loss in nats per dimension, the counts of NaN and of skipped updates, and whether the run got stuck.
+    Raises RuntimeError with the last line on stderr when train.py fails.
     """
     command = [*launcher_of(ranks), sys.executable, TRAIN, *flags, "--save_dir", folder, "--desc", desc, "--resume", "auto"]
     done = subprocess.run([*map(str, command)], capture_output=True, text=True,
                           env=os.environ | {"OMP_NUM_THREADS": "1"} | environment)
     if done.returncode not in (0, Stuck.exit_code):
         raise RuntimeError(f"{desc}: train.py ended with code {done.returncode}: {done.stderr.strip().splitlines()[-1:]}")
-    return record(folder / desc)
-
-
-def record(folder: Path) -> dict:
-    """The final loss of a run that has ended, in nats per dimension, and its counts."""
-    log = read_run(folder)
-    return {"final": log.final_nelbo.nats_per_dim, **{name: log.counts[name] for name in ("nan_updates", "skipped_updates")}}
+    log = read_run(folder / desc)
+    counts = {name: log.counts[name] for name in ("nan_updates", "skipped_updates")}
+    return {"final": log.final_nelbo.nats_per_dim, **counts, "stuck": done.returncode == Stuck.exit_code}
