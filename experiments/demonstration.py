@@ -9,9 +9,10 @@ from statistics import median
 from tabulate import tabulate
 from tqdm import tqdm
 
+from experiments.shared.failed_runs import wilson
 from experiments.shared.options import add_shared_options, check_options
 from experiments.shared.results import ResultsFile
-from experiments.study import overfit
+from experiments.study.one_run import train
 
 VARIANTS = {"vanilla": ["--sigma_param", "vanilla"],
             "explin/prior_const1": ["--sigma_param", "explin", "--prior_const1"],
@@ -46,8 +47,9 @@ def fill(results: ResultsFile, args: argparse.Namespace) -> None:
             for variant in args.variants]
     for variant, kernels, ranks, seed in tqdm([key for key in keys if key not in results.done], unit="run"):
         desc = f"{variant.replace('/', '_')}_{kernels}_r{ranks}_s{seed}"
-        record = overfit.train(Path(args.out, "runs"), desc, [*VARIANTS[variant], "--seed", seed, "--device", args.device], ranks,
-                               ATEN_CPU_CAPABILITY=kernels, ONEDNN_MAX_CPU_ISA=KERNELS[kernels])
+        flags = ["--hps", "photos32_overfit", *VARIANTS[variant], "--seed", seed, "--device", args.device]
+        record = train(Path(args.out, "runs"), desc, flags, ranks,
+                       ATEN_CPU_CAPABILITY=kernels, ONEDNN_MAX_CPU_ISA=KERNELS[kernels])
         results.add((variant, kernels, ranks, seed), record)
 
 
@@ -68,13 +70,6 @@ def _row(records: list[dict]) -> list[str]:
     finite = [bits for record in records if math.isfinite(bits := record["final"] / math.log(2))]
     final = f"median {median(finite or [math.nan]):.2f}, {len(records) - len(finite)} not finite"
     return [f"{hits}/{len(records)}", f"{low:.0%} to {high:.0%}", ", ".join(map(str, counts)), final]
-
-
-def wilson(hits: int, runs: int) -> tuple[float, float]:
-    """The 95% interval of a share of which `hits` of `runs` were seen (Wilson 1927)."""
-    z = 1.959964
-    centre, spread = hits + z * z / 2, z * math.sqrt(hits * (runs - hits) / runs + z * z / 4)
-    return (centre - spread) / (runs + z * z), (centre + spread) / (runs + z * z)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -25,7 +25,6 @@ interrupted, the same command continues with the runs that are not finished."""
 def main(argv: list[str] | None = None) -> int:
     """Train what is missing and write results.jsonl, table2.md and table2.png; 0, or 2 for unusable input."""
     args = _parser().parse_args(argv)
-    args.lrs = args.lrs or sorted(PAPER, reverse=True)
     try:
         check_options(args)
         images = {seed: ten_images(args.dataset, args.data_root, seed) for seed in range(args.seeds)}
@@ -64,7 +63,7 @@ def missing(args: argparse.Namespace, done: dict) -> Iterator[tuple[list[str], R
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m experiments.table2", description=DESCRIPTION, allow_abbrev=False)
-    add_run_options(parser, steps=20_000, seeds=10, lrs="the paper's, 0.008 0.007 0.006", out="./saved_models/table2")
+    add_run_options(parser, steps=20_000, seeds=10, lrs=sorted(PAPER, reverse=True), out="./saved_models/table2")
     parser.add_argument("--together", type=int, default=1, metavar="N",
                         help="runs in one batched computation (default: 1, the fastest on a CPU; on a GPU, as many as fit)")
     return parser

@@ -2,7 +2,7 @@
 
 import argparse
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,11 +74,11 @@ def record(losses: list[float]) -> dict:
             "failed": bad is not None or final > DIVERGED * abs(losses[0])}
 
 
-def add_run_options(parser: argparse.ArgumentParser, steps: int | None, seeds: int, lrs: str, out: str) -> None:
-    """Options of the programs that train on ten images, with these defaults; `lrs` describes the default rates."""
-    parser.add_argument("--steps", type=int, default=steps, metavar="N",
-                        help=f"updates of a run (default: {steps or 'by the model'})")
-    parser.add_argument("--lrs", type=float, nargs="+", metavar="LR", help=f"learning rates (default: {lrs})")
+def add_run_options(parser: argparse.ArgumentParser, steps: int, seeds: int, lrs: Sequence[float], out: str) -> None:
+    """Options of the programs that train on ten images, with these defaults."""
+    parser.add_argument("--steps", type=int, default=steps, metavar="N", help=f"updates of a run (default: {steps})")
+    parser.add_argument("--lrs", type=float, nargs="+", default=list(lrs), metavar="LR",
+                        help=f"learning rates (default: {' '.join(map(str, lrs))})")
     parser.add_argument("--dataset", default="photos32", choices=["photos32", "cifar10"], help="default: photos32")
     parser.add_argument("--data_root", default="./", metavar="DIR", help="folder of cifar10")
     add_shared_options(parser, seeds, out)

@@ -19,6 +19,13 @@ def share_text(runs: list[dict]) -> str:
     return f"{sum(run['failed'] for run in runs)}/{len(runs)}" if runs else "-"
 
 
+def wilson(hits: int, runs: int) -> tuple[float, float]:
+    """The 95% interval of a share of which `hits` of `runs` were seen (Wilson 1927)."""
+    z = 1.959964
+    centre, spread = hits + z * z / 2, z * math.sqrt(hits * (runs - hits) / runs + z * z / 4)
+    return (centre - spread) / (runs + z * z), (centre + spread) / (runs + z * z)
+
+
 def draw_cells(axes: Axes, cells: Cells, texts: Sequence[Sequence[str]], rows: Sequence[str], columns: Sequence[str]) -> AxesImage:
     """A grid with a text in each cell, from green (no run failed) to red (all runs failed)."""
     shares = [[share(runs) for runs in row] for row in cells]

@@ -3,12 +3,7 @@
 import pytest
 
 from experiments import demonstration
-from experiments.demonstration import main, table, wilson
-
-
-def test_the_interval_is_wilsons():
-    assert wilson(20, 20) == pytest.approx((0.8389, 1.0), abs=1e-4)  # R: prop.test(20, 20, correct = FALSE)
-    assert wilson(1, 4) == pytest.approx((0.0456, 0.6994), abs=1e-4)
+from experiments.demonstration import main, table
 
 
 def test_the_table_has_all_counts_in_the_order_of_the_seeds():
@@ -26,12 +21,12 @@ def test_the_table_has_all_counts_in_the_order_of_the_seeds():
 def test_each_run_is_made_once_with_its_kernels(tmp_path, monkeypatch, capsys):
     made = []
     record = {"nan_updates": 1, "final": 3.0}
-    monkeypatch.setattr(demonstration.overfit, "train", lambda *args, **env: made.append((args, env)) or record)
+    monkeypatch.setattr(demonstration, "train", lambda *args, **env: made.append((args, env)) or record)
     flags = ["--out", str(tmp_path), "--ranks", "2", "--kernels", "avx2", "--variants", "explin/prior_const1"]
     assert main([*flags, "--seeds", "1"]) == main([*flags, "--seeds", "2"]) == 0
     assert [args[1] for args, _ in made] == ["explin_prior_const1_avx2_r2_s0", "explin_prior_const1_avx2_r2_s1"]
     (_, _, given, ranks), environment = made[1]
-    assert given == ["--sigma_param", "explin", "--prior_const1", "--seed", 1, "--device", "cpu"] and ranks == 2
+    assert given == ["--hps", "photos32_overfit", "--sigma_param", "explin", "--prior_const1", "--seed", 1, "--device", "cpu"] and ranks == 2
     assert environment == {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
     assert (tmp_path / "table.md").read_text() in capsys.readouterr().out
     assert len((tmp_path / "results.jsonl").read_text().splitlines()) == 3  # the settings, then a line a run
