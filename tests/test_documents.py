@@ -62,6 +62,7 @@ small="--num_iters 2 --n_batch 2 --device cpu --precision fp32 --width 8 --zdim 
 case "$*" in
     *train.py*|*vdvae.train*) more=$small ;;
     *experiments.table4*) more="--seeds 0 $small" ;;
+    *experiments.vdvae_map*) more="--seeds 1 --variants explin/constant1 --lrs 0.07" ;;
     *experiments.table2*|*experiments.stability_map*) more="--seeds 1 --steps 3 --lrs 0.001 --dataset photos32" ;;
 esac
 exec {command} "$@" $more
