@@ -14,7 +14,7 @@ from vdvae.settings.architecture_checks import check_architecture
 from vdvae.settings.auto_blocks import auto_decoder_blocks, auto_encoder_blocks
 from vdvae.settings.block_strings import Widths, parse_encoder_blocks
 from vdvae.settings.checks import HparamsError, check_number, check_settings, nearest
-from vdvae.settings.table import CHANGEABLE, GROUPS, Settings
+from vdvae.settings.table import CHANGEABLE, GROUPS, STABLE, Settings
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 # pyproject.toml puts the sets into the package that it builds; in a clone they lie beside the package.
@@ -104,6 +104,7 @@ def load_hparams(argv: list[str]) -> Hparams:
     for an unknown flag, set or key, a value of the wrong type or out of range, and block strings that do not fit together.
     """
     flags = vars(_parser().parse_args([_as_switch(argument) for argument in argv]))
+    flags = _with_stable_scales(flags) if flags.pop("stable", False) else flags
     values = {}
     for name in filter(None, (part.strip() for part in flags.get("hps", "").split(","))):
         values.update(read_set(name))
@@ -114,6 +115,13 @@ def load_hparams(argv: list[str]) -> Hparams:
         raise
     except ValueError as error:
         raise HparamsError(str(error)) from error
+
+
+def _with_stable_scales(flags: dict) -> dict:
+    given = next((name for name in STABLE if name in flags), None)
+    if given:
+        raise HparamsError(f"--stable chooses the scales of the latents: leave out --{given} or --stable")
+    return {**flags, **STABLE}
 
 
 def _check_first_resolution(enc_blocks: str, image_size: int) -> None:
@@ -209,6 +217,9 @@ def _parser() -> argparse.ArgumentParser:
     group = parser
     for item in fields(Hparams):
         group = parser.add_argument_group(GROUPS[item.name]) if item.name in GROUPS else group
+        if item.name == "sigma_param":
+            group.add_argument("--stable", action="store_true", help="the scales that bear the most: as --sigma_param explin "
+                               "--prior_const1, whatever the sets say")
         names = ["--hps", "--hparam_sets"] if item.name == "hps" else [f"--{item.name}"]
         meaning = f"{item.metadata['meaning']} (default: {item.default})".replace("%", "%%")
         if item.name == "resume":

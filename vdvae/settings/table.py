@@ -30,6 +30,9 @@ GROUPS = {  # of --help, by the first setting of each
 }
 # What --change sets in a saved run: numbers that each update takes as they are.
 CHANGEABLE = ("lr", "warmup_iters", "wd", "adam_beta1", "adam_beta2", "ema_rate", "grad_clip", "skip_threshold")
+# What --stable sets; experiments/EXPERIMENTS.md has the runs that decided it.
+STABLE = {"sigma_param": "explin", "posterior_sigma_param": None, "prior_sigma_param": None, "prior_const1": True,
+          "posterior": "absolute"}
 SHEET_TEMPERATURES = (1.0, 0.9, 0.8, 0.7)  # of the rows of free samples on a sample sheet, from the top
 
 

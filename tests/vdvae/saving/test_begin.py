@@ -2,6 +2,7 @@
 
 import errno
 import json
+import math
 import shutil
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from vdvae.saving.run_state import saved_states
 from vdvae.settings.hparams import HparamsError
 from vdvae.step.train_step import TrainStep
 from vdvae.training import outputs as outputs_module
-from vdvae.training.endings import NotSaved, Stopped, Stuck
+from vdvae.training.endings import NotSaved, SkipStreak, Stopped, Stuck
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -191,6 +192,14 @@ def test_a_run_that_skips_for_ever_is_stopped_and_says_why(tmp_path):
     assert "not below --skip_threshold 1e-09: try a --lr below 0.03" in str(end.value)
     assert (tmp_path / "run/stuck-model.th").is_file() and end.value.exit_code == 3
     assert read_run(tmp_path / "run").counts["skipped_updates"] == 5
+
+
+@pytest.mark.parametrize("flags, words", [(["--sigma_param", "exp"], "not finite with exp: try --stable, or a --lr below"),
+                                          (["--stable"], "not finite with explin/prior_const1: try a --lr below")])
+def test_a_run_that_is_stuck_in_nans_recommends_stable_scales(small_hparams, flags, words):
+    streak = SkipStreak()
+    streak.add("rate_nan", math.nan, {"origin": "decoder", "block": 3})
+    assert words in streak.message(100, small_hparams(*flags))
 
 
 def test_a_streak_of_skips_is_counted_over_an_interruption(tmp_path, monkeypatch):

@@ -78,6 +78,12 @@ def test_scales_of_posterior_and_prior():
     assert load_hparams([*CIFAR, "--prior_const1"]).prior_scale == Constant(1.0)
 
 
+def test_stable_sets_the_scales_whatever_the_sets_say(tmp_path):
+    (tmp_path / "own.toml").write_text('posterior_sigma_param = "vanilla"\nprior_sigma_param = "exp"\nposterior = "residual"')
+    hparams = load_hparams(["--hps", f"cifar10,{tmp_path}/own.toml", "--stable"])
+    assert (hparams.posterior_scale, hparams.prior_scale, hparams.posterior) == (ExpLin(), Constant(1.0), "absolute")
+
+
 @pytest.mark.parametrize("flags, words", [
     (["--hps", "cifar"], ["'cifar'", "cifar10", "imagenet64"]),
     ([*CIFAR, "--sigma_parm", "exp"], ["--sigma_parm", "did you mean --sigma_param"]),
@@ -117,6 +123,7 @@ def test_scales_of_posterior_and_prior():
     ([*CIFAR, "--resume", "--change", "width=3"], ["'width' cannot change", "allowed: lr, "]),
     ([*CIFAR, "--resume", "--change", "lr"], ["--change lr", "write lr=NUMBER"]),
     ([*CIFAR, "--resume", "--change", "lr=-1"], ["lr is -1.0", "at least 0"]),
+    ([*CIFAR, "--stable", "--sigma_param", "exp"], ["--stable", "leave out --sigma_param"]),
     ([*CIFAR, "--channels", "1"], ["channels is 1", "dataset cifar10 has 3", "leave out --channels"]),
     ([*CIFAR, "--bits", "16"], ["bits is 16", "dataset cifar10 has 8"]),
     (["--hps", "own32", "--bits", "17"], ["bits is 17", "at most 16"]),
