@@ -30,19 +30,21 @@ class ResidentImages:
 
     def __init__(self, images: ArrayImages, device: torch.device):
         self.images, self.device = images, device
-        self.pixels = None if device.type == "cpu" else torch.from_numpy(images.array[images.indices]).to(device)
+        # As bytes, of which every device can select some; of uint16 it may not.
+        self.pixels = None if device.type == "cpu" else torch.from_numpy(images.array[images.indices]).view(torch.uint8).to(device)
 
     def batches(self, order: Sequence[int], n_batch: int) -> Iterator[Tensor]:
-        """The full batches uint8 `[n_batch, H, W, 3]` of the images in this order."""
+        """The full batches `[n_batch, H, W, C]` of the images in this order."""
         order = order[: len(order) // n_batch * n_batch]
         if self.pixels is None:
             return (self.images.__getitems__(order[i : i + n_batch]) for i in range(0, len(order), n_batch))
         on_device = torch.tensor(order, device=self.device)
-        return (self.pixels.index_select(0, indices) for indices in on_device.split(n_batch))
+        dtype = torch.uint8 if self.images.bits == 8 else torch.uint16
+        return (self.pixels.index_select(0, indices).view(dtype) for indices in on_device.split(n_batch))
 
 
 class TrainLoader:
-    """Iterate `epoch(k)` for the uint8 batches `[n_batch, H, W, 3]` of epoch k on this rank.
+    """Iterate `epoch(k)` for the batches `[n_batch, H, W, C]` of epoch k on this rank.
 
     All ranks walk through one permutation of the images, given by seed and epoch, in strides of the number of ranks, so
     the global batches do not depend on how many ranks share them. The incomplete batch at the end is left out.
@@ -118,7 +120,7 @@ def _same(batch: tuple) -> tuple:
 
 
 class TrainingData(NamedTuple):
-    """The images that a run needs; `shown` `[n, H, W, 3]` are the first validation images, for the sample sheets.
+    """The images that a run needs; `shown` `[n, H, W, C]` are the first validation images, for the sample sheets.
 
     `files` has the digests of a folder's files, by part and relative path; a saved state keeps it.
     """

@@ -26,9 +26,9 @@ def pictures(tmp_path) -> Path:
 
 
 def add(folder: Path, number: int) -> None:
-    """Write an image of noise, every third one in grey."""
+    """Write an image of noise."""
     pixels = np.random.default_rng(number).integers(0, 256, (35, 40 + number, 3), dtype=np.uint8)
-    Image.fromarray(pixels[..., 0] if number % 3 == 0 else pixels).save(folder / f"{number:02}.png")
+    Image.fromarray(pixels).save(folder / f"{number:02}.png")
 
 
 def cut(path: Path) -> None:

@@ -1,0 +1,56 @@
+"""Channels and bits of a folder's images: those that all files have, or those that --channels and --bits ask for."""
+
+from collections import defaultdict
+
+from vdvae.data.image_file import MODES, FileFormat
+from vdvae.data.listing import first_names
+
+
+def common_format(files: dict[str, FileFormat], channels: int | None, bits: int | None) -> tuple[int, int, list[str]]:
+    """(channels, bits) in which all files are read, and lines for the log on the files that this changes.
+
+    `channels` and `bits` are what the user asks for; None: what all files have, transparency left aside. Raises ValueError
+    that names files if they differ, and for what cannot be read from image files.
+    """
+    if channels not in (None, *MODES) or bits not in (None, 8, 16):
+        raise ValueError(f"channels is {channels} and bits is {bits}: image files are read with 1, 3 or 4 channels and 8 or 16 "
+                         "bits; any other images must be a .npy array")
+    channels = channels or _agreed({name: file.colours for name, file in files.items()}, "channels", "--channels 3 or 1 converts all")
+    bits = bits or _agreed({name: file.bits for name, file in files.items()}, "bits", "--bits 8 converts all")
+    if bits == 16:
+        _check_grey(files, channels)
+    return channels, bits, _changes(files, channels, bits)
+
+
+def _agreed(values: dict[str, int], what: str, way_out: str) -> int:
+    """The value that all files have; ValueError names those that differ from most."""
+    names = defaultdict(list)
+    for name, value in values.items():
+        names[value].append(name)
+    most, *others = sorted(names, key=lambda value: -len(names[value]))
+    if others:
+        rest = "; ".join(f"{len(names[value])} have {value}: {first_names(names[value])}" for value in others)
+        raise ValueError(f"the images differ in {what}: {len(names[most])} have {most}; {rest}; {way_out}")
+    return most
+
+
+def _check_grey(files: dict[str, FileFormat], channels: int) -> None:
+    """Raise ValueError for 16 bits of more than grey: Pillow gives the upper 8 of them."""
+    deep = [name for name, file in files.items() if file.bits == 16 and file.channels > 1]
+    if channels > 1 or deep:
+        found = first_names(deep) or f"channels is {channels}"
+        raise ValueError(f"16 bits are read from image files in grey, without transparency, not from these ({found}): --bits 8 "
+                         "takes the upper 8; to keep 16, make a .npy array of them (docs/own_images.md)")
+
+
+def _changes(files: dict[str, FileFormat], channels: int, bits: int) -> list[str]:
+    """A line for each kind of change that reading makes, with the number of files."""
+    counts = {
+        "grey images become colour": sum(file.colours == 1 and channels > 1 for file in files.values()),
+        "colour images become grey": sum(file.colours == 3 and channels == 1 for file in files.values()),
+        "transparent images are laid over white (--channels 4 keeps transparency)":
+            sum(file.channels > file.colours and channels < 4 for file in files.values()),
+        "images of 16 bits are reduced to 8": sum(file.bits > bits for file in files.values()),
+        "images of 8 bits are stretched to 16": sum(file.bits < bits for file in files.values()),
+    }
+    return [f"{count} of {len(files)} {what}" for what, count in counts.items() if count]
