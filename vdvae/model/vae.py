@@ -37,7 +37,7 @@ class VAE(nn.Module):
         self.decoder = Decoder(hparams)
 
     def forward(self, input: Tensor, target: Tensor) -> Elbo:
-        """Score a batch: `input` `[B, 3, H, W]` standardised, `target` `[B, H, W, 3]` in [-1, 1].
+        """Score a batch: `input` `[B, C, H, W]` standardised, `target` `[B, H, W, C]` in [-1, 1].
 
         Draws one standard normal tensor per decoder block, in block order, from the global generator. Distributions and
         likelihood are float32 whatever the convolutions run in. Raises ValueError for tensors of another shape or kind.
@@ -63,14 +63,14 @@ class VAE(nn.Module):
 
     @torch.no_grad()
     def encode(self, input: Tensor) -> list[Latent]:
-        """Each block's latent for images `[B, 3, H, W]`, drawn from the posterior; ValueError for another shape."""
+        """Each block's latent for images `[B, C, H, W]`, drawn from the posterior; ValueError for another shape."""
         self._check_input(input)
         return self.decoder(self.encoder(input))[1]
 
     def decode(self, latents: Sequence[Tensor | Latent], temperature: float = 1.0) -> Tensor:
-        """Images uint8 `[B, H, W, 3]` from the latents of the first blocks, as `encode` gives them or z alone.
+        """Images `[B, H, W, C]` from the latents of the first blocks, as `encode` gives them or z alone.
 
-        z is `[B, zdim, res, res]`; the blocks that are missing are drawn from their priors with sigma times
+        They are uint8, for more than 8 bits uint16. z is `[B, zdim, res, res]`; the blocks that are missing are drawn from their priors with sigma times
         `temperature`, the pixels from the likelihood. Raises ValueError unless each z fits its block.
         """
         given = [latent.z if isinstance(latent, Latent) else latent for latent in latents]
@@ -79,7 +79,7 @@ class VAE(nn.Module):
 
     @torch.no_grad()
     def sample(self, n: int, temperature: float = 1.0, latents: Sequence[Tensor] = ()) -> Tensor:
-        """`n` images, uint8 `[n, H, W, 3]`; `latents` gives z of the first blocks, the rest is drawn from the priors.
+        """`n` images as `decode` gives them; `latents` gives z of the first blocks, the rest is drawn from the priors.
 
         Raises ValueError for n below 1.
         """
@@ -88,14 +88,14 @@ class VAE(nn.Module):
         return self.decoder.out_net.sample(self.decoder.generate(n, temperature, latents))
 
     def _check_input(self, input: Tensor) -> None:
-        size = self.decoder.image_size
-        if tuple(input.shape[1:]) != (3, size, size):
-            raise ValueError(f"input is {list(input.shape)}, it must be [B, 3, {size}, {size}]")
+        size, channels = self.decoder.image_size, self.decoder.channels
+        if tuple(input.shape[1:]) != (channels, size, size):
+            raise ValueError(f"input is {list(input.shape)}, it must be [B, {channels}, {size}, {size}]")
 
     def _check_target(self, target: Tensor) -> None:
-        size = self.decoder.image_size
-        if tuple(target.shape[1:]) != (size, size, 3) or not target.is_floating_point():
-            raise ValueError(f"target is {target.dtype} {list(target.shape)}, it must be float [B, {size}, {size}, 3]")
+        size, channels = self.decoder.image_size, self.decoder.channels
+        if tuple(target.shape[1:]) != (size, size, channels) or not target.is_floating_point():
+            raise ValueError(f"target is {target.dtype} {list(target.shape)}, it must be float [B, {size}, {size}, {channels}]")
         if not self.training and bool((target.abs() > 1).any()):
             raise ValueError(f"target lies in [{target.min():g}, {target.max():g}], it must lie in [-1, 1]")
 

@@ -23,7 +23,7 @@ class HparamsError(ValueError):
     """A flag, a set or a combination of values that cannot be used; the message names it and what is allowed."""
 
 
-MAXIMA = {"seed": 2**62, "port": 65535}
+MAXIMA = {"seed": 2**62, "port": 65535, "bits": 16}
 UNLIMITED = ("grad_clip", "skip_threshold")  # inf is no limit
 
 
@@ -31,7 +31,7 @@ def check_number(name: str, value: object, minimum: float | None) -> None:
     """Raise HparamsError for a NaN, an infinity, and a value below `minimum` or above its maximum."""
     if isinstance(value, float) and (math.isnan(value) or math.isinf(value) and name not in UNLIMITED):
         raise HparamsError(f"{name} is {value}, it must be a finite number")
-    if name in MAXIMA and value > MAXIMA[name]:
+    if name in MAXIMA and (value or 0) > MAXIMA[name]:
         raise HparamsError(f"{name} is {value}, it must be at most {MAXIMA[name]}")
     if minimum is not None and value is not None and value < minimum:
         raise HparamsError(f"{name} is {value}, it must be at least {minimum}")
@@ -43,6 +43,7 @@ def check_settings(hparams: Settings) -> None:
     _check_ranges(hparams)
     _check_starts(hparams)
     _check_scales(hparams)
+    _check_pixels(hparams)
     _check_speed(hparams)
 
 
@@ -98,6 +99,15 @@ def _check_scales(hparams: Settings) -> None:
     if hparams.prior_const1 and hparams.prior_sigma_param:
         raise HparamsError(f"--prior_const1 fixes the prior's scale, so --prior_sigma_param {hparams.prior_sigma_param} "
                            "would do nothing: give one of the two")
+
+
+def _check_pixels(hparams: Settings) -> None:
+    for name in ("channels", "bits"):
+        value, has = getattr(hparams, name), getattr(DATASETS[hparams.dataset], name)
+        if value is not None and has is not None and value != has:
+            raise HparamsError(f"{name} is {value}, but dataset {hparams.dataset} has {has}: leave out --{name}")
+    if hparams.pixel_std == 0:
+        raise HparamsError("pixel_std is 0.0, it must be above 0: all training images have one grey level")
 
 
 def _check_speed(hparams: Settings) -> None:

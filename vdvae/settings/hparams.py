@@ -49,8 +49,16 @@ class Hparams(Settings):
 
     @property
     def dataset_spec(self) -> DatasetSpec:
-        """Input range, target depth and native size of the data set."""
-        return DATASETS[self.dataset]
+        """The facts of the data set, with what the settings say instead.
+
+        A folder whose images nobody has looked at counts as RGB in 8 bits, mid grey being 0 and a quarter of the range 1.
+        """
+        spec = DATASETS[self.dataset]
+        bits = self.bits or spec.bits or 8
+        finer = 1 if spec.bits else (2**bits - 1) / 255  # grey levels in one of 8 bits
+        shift = spec.shift * finer if self.pixel_mean is None else -self.pixel_mean
+        scale = spec.scale / finer if self.pixel_std is None else 1 / self.pixel_std
+        return replace(spec, channels=self.channels or spec.channels or 3, bits=bits, shift=shift, scale=scale)
 
     @property
     def widths(self) -> Widths:

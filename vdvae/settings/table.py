@@ -62,6 +62,10 @@ class Settings:
     dataset: str = setting("cifar10", f"one of {', '.join(DATASETS)}", DATA)
     data_root: str = setting("./", "folder that holds the data set", NOTHING)
     image_size: int | None = setting(None, "height and width of the images; none: the data set's", DATA, 1)
+    channels: int | None = setting(None, "channels of a pixel; none: those of the data set's images", DATA, 1)
+    bits: int | None = setting(None, "bits of a channel, 16 at most; none: those of the data set's images", DATA, 1)
+    pixel_mean: float | None = setting(None, "grey level that is the network's input 0; none: the data set's", DATA, 0)
+    pixel_std: float | None = setting(None, "grey levels in a unit of the network's input; none: the data set's", DATA, 0)
     num_workers: int | None = setting(
         None, "loader processes of each rank; none: 2 for image files, and on a GPU for arrays above 2 GB", NOTHING, 0)
 

@@ -117,6 +117,11 @@ def test_scales_of_posterior_and_prior():
     ([*CIFAR, "--resume", "--change", "width=3"], ["'width' cannot change", "allowed: lr, "]),
     ([*CIFAR, "--resume", "--change", "lr"], ["--change lr", "write lr=NUMBER"]),
     ([*CIFAR, "--resume", "--change", "lr=-1"], ["lr is -1.0", "at least 0"]),
+    ([*CIFAR, "--channels", "1"], ["channels is 1", "dataset cifar10 has 3", "leave out --channels"]),
+    ([*CIFAR, "--bits", "16"], ["bits is 16", "dataset cifar10 has 8"]),
+    (["--hps", "own32", "--bits", "17"], ["bits is 17", "at most 16"]),
+    (["--hps", "own32", "--channels", "0"], ["channels is 0", "at least 1"]),
+    (["--hps", "own32", "--pixel_std", "0"], ["pixel_std is 0.0", "above 0"]),
     ([*CIFAR, "--bottleneck_multiple", "0.001"], ["0.001", "384"]),
 ])
 def test_errors_name_the_value_and_what_is_allowed(flags, words):
