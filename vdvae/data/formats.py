@@ -12,13 +12,13 @@ def common_format(files: dict[str, FileFormat], channels: int | None, bits: int 
     `channels` and `bits` are what the user asks for; None: what all files have, transparency left aside. Raises ValueError
     that names files if they differ, and for what cannot be read from image files.
     """
-    if channels not in (None, *MODES) or bits not in (None, 8, 16):
-        raise ValueError(f"channels is {channels} and bits is {bits}: image files are read with 1, 3 or 4 channels and 8 or 16 "
+    if channels not in (None, *MODES) or (bits or 8) < 8:
+        raise ValueError(f"channels is {channels} and bits is {bits}: image files are read with 1, 3 or 4 channels and 8 to 16 "
                          "bits; any other images must be a .npy array")
     channels = channels or _agreed({name: file.colours for name, file in files.items()}, "channels", "--channels 3 or 1 converts all")
     bits = bits or _agreed({name: file.bits for name, file in files.items()}, "bits", "--bits 8 converts all")
-    if bits == 16:
-        _check_grey(files, channels)
+    if bits > 8:
+        _check_deep(files, channels, bits)
     return channels, bits, _changes(files, channels, bits)
 
 
@@ -34,13 +34,13 @@ def _agreed(values: dict[str, int], what: str, way_out: str) -> int:
     return most
 
 
-def _check_grey(files: dict[str, FileFormat], channels: int) -> None:
-    """Raise ValueError for 16 bits of more than grey: Pillow gives the upper 8 of them."""
-    deep = [name for name, file in files.items() if file.bits == 16 and file.channels > 1]
-    if channels > 1 or deep:
-        found = first_names(deep) or f"channels is {channels}"
-        raise ValueError(f"16 bits are read from image files in grey, without transparency, not from these ({found}): --bits 8 "
-                         "takes the upper 8; to keep 16, make a .npy array of them (docs/own_images.md)")
+def _check_deep(files: dict[str, FileFormat], channels: int, bits: int) -> None:
+    """Raise ValueError for more than 8 bits of anything but grey files of 16: of colour, Pillow gives the upper 8."""
+    others = [name for name, file in files.items() if file != (1, 16)]
+    if channels > 1 or others:
+        found = first_names(others) or f"channels is {channels}"
+        raise ValueError(f"{bits} bits are read from image files of 16-bit grey, not from these ({found}): --bits 8 takes the upper 8 "
+                         "of all; to keep more, make a .npy array of them (docs/own_images.md)")
 
 
 def _changes(files: dict[str, FileFormat], channels: int, bits: int) -> list[str]:
@@ -50,7 +50,6 @@ def _changes(files: dict[str, FileFormat], channels: int, bits: int) -> list[str
         "colour images become grey": sum(file.colours == 3 and channels == 1 for file in files.values()),
         "transparent images are laid over white (--channels 4 keeps transparency)":
             sum(file.channels > file.colours and channels < 4 for file in files.values()),
-        "images of 16 bits are reduced to 8": sum(file.bits > bits for file in files.values()),
-        "images of 8 bits are stretched to 16": sum(file.bits < bits for file in files.values()),
+        "images of 16 bits are reduced to 8": sum(file.bits > 8 >= bits for file in files.values()),
     }
     return [f"{count} of {len(files)} {what}" for what, count in counts.items() if count]

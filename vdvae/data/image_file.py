@@ -41,26 +41,25 @@ def format_of(image: Image.Image) -> FileFormat:
 
 
 def read_image(path: Path, image_size: int, channels: int = 3, bits: int = 8) -> np.ndarray:
-    """One image file as [image_size, image_size, channels], uint8 or uint16; 16 bits are for 1 channel alone.
+    """One image file as [image_size, image_size, channels], uint8, or with more than 8 bits uint16 and 1 channel.
 
     The camera's orientation tag is applied, the shorter side scaled to image_size (Lanczos), and the centre square taken.
     Transparency is laid over white, unless there are 4 channels. With 8 bits, 16-bit grey is reduced to its upper 8.
     Of several frames the first one is read.
     A JPEG much larger than image_size is decoded at 1/2, 1/4 or 1/8 of its size: up to ten times faster, within two levels.
-    Raises ValueError naming the file when it cannot be decoded.
+    Raises ValueError naming the file when it cannot be decoded, and when a grey level has more than `bits`.
     """
-    convert = _to_deep_grey if bits == 16 else to_mode
     try:
         with Image.open(path) as image:
             image.draft(None, (DRAFT * image_size, DRAFT * image_size))
             upright = ImageOps.exif_transpose(image)
-            square = ImageOps.fit(convert(upright, MODES[channels]), (image_size, image_size), Image.Resampling.LANCZOS)
+            pixels = to_mode(upright, MODES[channels]) if bits <= 8 else _to_float(upright, bits)
+            square = np.array(ImageOps.fit(pixels, (image_size, image_size), Image.Resampling.LANCZOS))
     except UNDECODABLE as error:
         raise ValueError(f"cannot decode image {path}: {error}") from error
-    pixels = np.array(square)
-    if bits == 16:
-        pixels = pixels.round().clip(0, 65535).astype(np.uint16)
-    return pixels.reshape(image_size, image_size, channels)
+    if bits > 8:
+        square = square.round().clip(0, 2**bits - 1).astype(np.uint16)
+    return square.reshape(image_size, image_size, channels)
 
 
 def to_mode(image: Image.Image, mode: str) -> Image.Image:
@@ -73,11 +72,12 @@ def to_mode(image: Image.Image, mode: str) -> Image.Image:
     return image.convert(mode)
 
 
-def _to_deep_grey(image: Image.Image, mode: str) -> Image.Image:
-    """The image in grey levels 0 to 65535, as float32, which holds each of them exactly."""
-    if image.mode.startswith("I"):
-        return Image.fromarray(np.asarray(image).astype(np.float32))
-    return Image.fromarray(np.asarray(to_mode(image, mode)).astype(np.float32) * 257)
+def _to_float(image: Image.Image, bits: int) -> Image.Image:
+    """An image of 16-bit grey as float32, which holds each grey level exactly."""
+    levels = np.asarray(image)
+    if levels.max() >= 2**bits:
+        raise ValueError(f"it has the grey level {levels.max()}, above those of {bits} bits")
+    return Image.fromarray(levels.astype(np.float32))
 
 
 def shown(images: np.ndarray, channels: Sequence[int] = ()) -> np.ndarray:

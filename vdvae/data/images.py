@@ -18,7 +18,7 @@ class ImageSet(Dataset, ABC):
     """Images of one shape and one depth.
 
     image_shape: (H, W, C).
-    bits: 8 for uint8 images, 16 for uint16 ones.
+    bits: of a grey level; up to 8 the images are uint8, above that uint16.
     decodes: True where items are decoded from files, so that worker processes help.
     files: digests of the files by relative path, where the set is a part of a folder.
     notes: lines for the log on how the whole folder was read.

@@ -45,28 +45,36 @@ def load_arrays(root: Path, image_size: int, known: Parts | None, channels: int 
                          "new run from its weights with --restore_path")
     notes = [f"images: {', '.join(f'{part} {len(images)}' for part, images in sets.items())}, from {_words(arrays['train'])}"]
     for part, images in sets.items():
-        images.files, images.notes = digests[part], notes
+        images.files, images.notes, images.bits = digests[part], notes, bits or images.bits
     return Splits(sets["train"], sets["valid"], sets.get("test", sets["valid"]))
 
 
 def open_array(path: Path, image_size: int, channels: int | None = None, bits: int | None = None) -> np.memmap:
     """The images of a .npy file, uint8 or uint16 [N, H, W, C], or [N, H, W] for one channel, mapped as [N, H, W, C].
 
-    Raises FileNotFoundError; ValueError, naming the file, for another dtype or shape and for another size, number of channels
-    or of bits than these (None: any).
+    Raises FileNotFoundError; ValueError, naming the file, for another dtype or shape, another size or number of channels than these
+    (None: any), and for fewer `bits` than its grey levels have: unless they are those of the dtype, the whole file is read for that.
     """
     array = map_array(path)
     if array.dtype not in BITS or array.ndim not in (3, 4) or not array.flags.c_contiguous:
-        raise ValueError(f"{path} must hold uint8 or uint16 [N, H, W, C] or [N, H, W], in C order, found "
-                         f"{_words(array)}: docs/own_images.md shows how to convert it")
+        raise ValueError(f"{path} must hold uint8 or uint16 [N, H, W, C] or [N, H, W], in C order, found {_words(array)}: "
+                         "docs/own_images.md shows how to convert it")
     images = np.memmap(path, array.dtype, "r", array.offset, (*array.shape, 1)[:4])
-    has = {"image_size": images.shape[1], "channels": images.shape[3], "bits": BITS[images.dtype]}
-    if images.shape[1] != images.shape[2]:
-        raise ValueError(f"{path} is {_words(array)}: H and W must be equal")
-    for (name, value), wanted in zip(has.items(), (image_size, channels, bits)):
-        if wanted not in (None, value):
-            raise ValueError(f"{path} is {_words(array)}: its {name} is {value}, not {wanted}")
+    wanted = (image_size, image_size, channels or images.shape[3])
+    if images.shape[1:] != wanted:
+        raise ValueError(f"{path} is {_words(array)}: its images must be {list(wanted)}, by image_size and channels")
+    if bits is not None:
+        _check_bits(images, bits, path)
     return images
+
+
+def _check_bits(images: np.ndarray, bits: int, path: Path) -> None:
+    stored = BITS[images.dtype]
+    if not stored - 8 < bits <= stored:
+        raise ValueError(f"{path} is {_words(images)}: its bits must be {stored - 7} to {stored}, not {bits}")
+    top = max(int(image.max()) for image in images) if bits < stored else 0
+    if top >= 2**bits:
+        raise ValueError(f"{path} has the grey level {top}, above those of {bits} bits")
 
 
 def _split(array: np.ndarray, path: Path) -> dict[str, np.ndarray]:

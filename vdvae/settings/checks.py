@@ -106,8 +106,17 @@ def _check_pixels(hparams: Settings) -> None:
         value, has = getattr(hparams, name), getattr(DATASETS[hparams.dataset], name)
         if value is not None and has is not None and value != has:
             raise HparamsError(f"{name} is {value}, but dataset {hparams.dataset} has {has}: leave out --{name}")
+    _check_shown(hparams.show_channels, hparams.channels or DATASETS[hparams.dataset].channels)
     if hparams.pixel_std == 0:
         raise HparamsError("pixel_std is 0.0, it must be above 0: all training images have one grey level")
+
+
+def _check_shown(text: str, channels: int | None) -> None:
+    words = text.split(",")
+    if text and (len(words) not in (1, 3) or not all(word.isascii() and word.isdigit() for word in words)):
+        raise HparamsError(f"show_channels is {text!r}, it must be one or three numbers of channels, such as 4,2,0")
+    if text and channels and max(map(int, words)) >= channels:
+        raise HparamsError(f"show_channels is {text}, but the images have channels 0 to {channels - 1}")
 
 
 def _check_speed(hparams: Settings) -> None:

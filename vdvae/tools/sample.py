@@ -2,7 +2,7 @@
 
 import argparse
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import numpy as np
 from tqdm import tqdm
 
 from vdvae.data.files import filled_whole, written_whole
-from vdvae.data.image_file import write_png
+from vdvae.data.image_file import shown, write_png
 from vdvae.model.vae import VAE
 from vdvae.ranks.distributed import World
 from vdvae.ranks.randomness import own_noise
@@ -22,24 +22,24 @@ def sample_run(run: Path, out: Path, world: World, n: int = 64, temperature: flo
                n_batch: int = 16) -> str:
     """Draw `n` images with the run's averaged weights, write them to `out` and say so; `seed` and `n_batch` decide the noise.
 
-    `out` becomes one sheet if it ends in .png, the array `images` uint8 [n, H, W, 3] if it ends in .npz, and without an
-    ending a folder of 000000.png, 000001.png, ... Raises OSError or ValueError, and then leaves nothing there.
+    `out` becomes one sheet if it ends in .png, the array `images` [n, H, W, C] if it ends in .npz, and without an ending a folder
+    of 000000.png, 000001.png, ... PNG files have what `shown` takes of the channels and bits. Raises OSError or ValueError, and then leaves nothing there.
     """
     write = _writer(out)
-    vae = load(run, world.device).vae
+    vae, hparams, _ = load(run, world.device)
     with own_noise(seed, world):
-        write(out, _drawn(vae, n, temperature, n_batch))
+        write(out, _drawn(vae, n, temperature, n_batch), hparams.shown_channels)
     return f"{out}: {n} images at temperature {temperature:g}, seed {seed}"
 
 
 def sheet(images: np.ndarray) -> np.ndarray:
-    """Images `[N, H, W, 3]` row by row on one that is about as many images wide as high; black where none is left."""
+    """Images `[N, H, W, C]` row by row on one that is about as many images wide as high; black where none is left."""
     columns = math.ceil(math.sqrt(len(images)))
     rows = math.ceil(len(images) / columns)
-    _, height, width, _ = images.shape
-    places = np.zeros((rows * columns, height, width, 3), np.uint8)
+    _, height, width, channels = images.shape
+    places = np.zeros((rows * columns, height, width, channels), images.dtype)
     places[: len(images)] = images
-    return places.reshape(rows, columns, height, width, 3).swapaxes(1, 2).reshape(rows * height, columns * width, 3)
+    return places.reshape(rows, columns, height, width, -1).swapaxes(1, 2).reshape(rows * height, columns * width, -1)
 
 
 def _drawn(vae: VAE, n: int, temperature: float, n_batch: int) -> Iterator[np.ndarray]:
@@ -58,20 +58,20 @@ def _writer(out: Path):
     return _write_sheet if out.suffix == ".png" else _write_array
 
 
-def _write_sheet(out: Path, drawn: Iterator[np.ndarray]) -> None:
+def _write_sheet(out: Path, drawn: Iterator[np.ndarray], channels: Sequence[int]) -> None:
     with written_whole(out) as partial:
-        write_png(partial, sheet(np.concatenate(list(drawn))))
+        write_png(partial, sheet(shown(np.concatenate(list(drawn)), channels)))
 
 
-def _write_array(out: Path, drawn: Iterator[np.ndarray]) -> None:
+def _write_array(out: Path, drawn: Iterator[np.ndarray], _: Sequence[int]) -> None:
     with written_whole(out) as partial, open(partial, "wb") as file:
         np.savez(file, images=np.concatenate(list(drawn)))
 
 
-def _write_folder(out: Path, drawn: Iterator[np.ndarray]) -> None:
+def _write_folder(out: Path, drawn: Iterator[np.ndarray], channels: Sequence[int]) -> None:
     with filled_whole(out):
         for index, image in enumerate(chain.from_iterable(drawn)):
-            write_png(out / f"{index:06d}.png", image)
+            write_png(out / f"{index:06d}.png", shown(image, channels))
 
 
 def _parser() -> argparse.ArgumentParser:

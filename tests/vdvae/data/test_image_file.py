@@ -137,9 +137,11 @@ def test_scaling_does_not_leave_the_grey_levels(tmp_path):
     assert found[:, :4].max() < 8000 and found[:, 6:].min() > 57000
 
 
-def test_eight_bits_are_stretched_to_sixteen(tmp_path):
-    path = save(tmp_path, Image.fromarray(np.array([[0, 1], [128, 255]], np.uint8)))
-    np.testing.assert_array_equal(read_image(path, 2, channels=1, bits=16)[..., 0], [[0, 257], [128 * 257, 65535]])
+def test_a_grey_level_of_more_bits_than_asked_for_is_named(tmp_path):
+    path = save(tmp_path, Image.fromarray(np.array([[0, 4095], [1, 2]], np.uint16)))
+    np.testing.assert_array_equal(read_image(path, 2, channels=1, bits=12)[..., 0], [[0, 4095], [1, 2]])
+    with pytest.raises(ValueError, match="image.png: it has the grey level 4095, above those of 11 bits"):
+        read_image(path, 2, channels=1, bits=11)
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])

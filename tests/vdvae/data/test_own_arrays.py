@@ -65,8 +65,8 @@ NAN = np.array([-1.5, np.nan] * 24, np.float32).reshape(3, 4, 4)
     (numbered(3).astype(">u2"), r"found >u2 \[3, 4, 4, 5\]"),
     (np.zeros((3, 16), np.uint8), r"found uint8 \[3, 16\]"),
     (np.asfortranarray(numbered(3)), "in C order, found"),
-    (np.zeros((3, 4, 6), np.uint8), r"is uint8 \[3, 4, 6\]: H and W must be equal"),
-    (np.zeros((3, 8, 8), np.uint8), "its image_size is 8, not 4"),
+    (np.zeros((3, 4, 6), np.uint8), r"is uint8 \[3, 4, 6\]: its images must be \[4, 4, 1\]"),
+    (np.zeros((3, 8, 8), np.uint8), r"its images must be \[4, 4, 1\]"),
     (numbered(2), "at least 3 images .* found 2"),
 ])
 def test_what_is_no_array_of_images_is_refused_with_file_and_value(tmp_path, array, words):
@@ -78,10 +78,11 @@ def test_what_is_no_array_of_images_is_refused_with_file_and_value(tmp_path, arr
 
 def test_other_channels_or_bits_than_asked_for_are_refused(tmp_path):
     np.save(tmp_path / "cells.npy", numbered(40))
-    for asked, words in (({"channels": 3}, "its channels is 5, not 3"), ({"bits": 8}, "its bits is 16, not 8")):
+    for asked, words in (({"channels": 3}, r"its images must be \[4, 4, 3\]"), ({"bits": 8}, "its bits must be 9 to 16, not 8"),
+                         ({"bits": 11}, "has the grey level 3904, above those of 11 bits")):
         with pytest.raises(ValueError, match=words):
             load_splits("folder", str(tmp_path / "cells.npy"), 4, **asked)
-    assert len(load_splits("folder", str(tmp_path / "cells.npy"), 4, channels=5, bits=16).train) == 32
+    assert load_splits("folder", str(tmp_path / "cells.npy"), 4, channels=5, bits=12).train.bits == 12
 
 
 def test_a_missing_file_is_named(tmp_path):
