@@ -14,6 +14,7 @@ class DatasetSpec:
     published: the original has published figures and weights of it.
     channels: of a pixel; None where the images say.
     bits: of a channel, whose grey levels are 0 to 2^bits - 1; None where the images say.
+    binarize: how a run makes its images black and white, `random` or `threshold`; None: it does not.
     """
 
     name: str
@@ -24,6 +25,7 @@ class DatasetSpec:
     published: bool = True
     channels: int | None = 3
     bits: int | None = 8
+    binarize: str | None = None
 
     @property
     def top_level(self) -> int:

@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+from tqdm import tqdm
 
 from vdvae.data.images import ImageSet
 
@@ -15,7 +16,8 @@ def measured(images: ImageSet) -> tuple[float, float]:
     The sums are whole numbers, so they are the same on every machine. Raises ValueError if all pixels are equal.
     """
     count = total = squares = 0
-    for index in np.linspace(0, len(images) - 1, min(len(images), MOST_IMAGES)).round().astype(int):
+    chosen = np.linspace(0, len(images) - 1, min(len(images), MOST_IMAGES)).round().astype(int)
+    for index in tqdm(chosen, "measuring images", disable=None, leave=False, delay=2):
         pixels = images[int(index)].numpy().astype(np.uint64)
         count, total, squares = count + pixels.size, total + int(pixels.sum()), squares + int(np.square(pixels).sum())
     if squares * count == total * total:

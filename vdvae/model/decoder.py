@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from stable_params import Normal, Parameterization, ResidualNormal
 from vdvae.model.blocks import Block, conv, gelu, run_block, scale_weight
-from vdvae.model.likelihood.logistic_mixture import LogisticMixture
+from vdvae.model.likelihood import make_likelihood
 from vdvae.settings.block_strings import DecoderBlockSpec, parse_decoder_blocks
 from vdvae.settings.hparams import Hparams
 
@@ -115,7 +115,7 @@ class Decoder(nn.Module):
         self.dec_blocks = nn.ModuleList(DecoderBlock(hparams, spec, len(specs)) for spec in specs)
         biased = sorted({spec.resolution for spec in specs if spec.resolution <= hparams.no_bias_above})
         self.bias_xs = nn.ParameterList(nn.Parameter(torch.zeros(1, hparams.widths[res], res, res)) for res in biased)
-        self.out_net = LogisticMixture(hparams.width, hparams.dataset_spec, hparams.num_mixtures, hparams.exact_levels)
+        self.out_net = make_likelihood(hparams)
         self.gain = nn.Parameter(torch.ones(1, hparams.width, 1, 1))
         self.bias = nn.Parameter(torch.zeros(1, hparams.width, 1, 1))
 

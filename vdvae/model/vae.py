@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from vdvae.model.decoder import Decoder, Latent
 from vdvae.model.encoder import Encoder
+from vdvae.model.likelihood.pixel_layer import PixelScales
 from vdvae.settings.hparams import Hparams
 
 
@@ -21,6 +22,7 @@ class Elbo:
     kl_per_block: Tensor  # [L, B], nats
     latents: tuple[Latent, ...]  # one per decoder block, without graph
     encoding: Tensor  # [B, width, res, res], the encoder's lowest activations, without graph
+    pixels: PixelScales | None = None  # of a likelihood of Normals
 
     def detach(self) -> "Elbo":
         """The same tensors without their graph; nothing is copied."""
@@ -39,7 +41,8 @@ class VAE(nn.Module):
     def forward(self, input: Tensor, target: Tensor) -> Elbo:
         """Score a batch: `input` `[B, C, H, W]` standardised, `target` `[B, H, W, C]` in [-1, 1].
 
-        Draws one standard normal tensor per decoder block, in block order, from the global generator. Distributions and
+        Draws one standard normal tensor per decoder block, in block order, from the global generator, and then the noise of a
+        likelihood of Normals. Distributions and
         likelihood are float32 whatever the convolutions run in. Raises ValueError for tensors of another shape or kind.
         Only after `eval()` does it raise ValueError for a target outside [-1, 1]: in training the host waits for no value.
         """
@@ -54,7 +57,8 @@ class VAE(nn.Module):
         kl_per_block = torch.stack([latent.kl.sum(dim=(1, 2, 3)) for latent in latents])
         rate = kl_per_block.sum(dim=0) / target[0].numel()
         return Elbo((distortion + rate).mean(), distortion, rate, kl_per_block,
-                    tuple(latent.detach() for latent in latents), activations[min(activations)].detach())
+                    tuple(latent.detach() for latent in latents), activations[min(activations)].detach(),
+                    self.decoder.out_net.scales(state, target))
 
     @property
     def latent_shapes(self) -> list[tuple[int, int, int]]:
@@ -70,8 +74,9 @@ class VAE(nn.Module):
     def decode(self, latents: Sequence[Tensor | Latent], temperature: float = 1.0) -> Tensor:
         """Images `[B, H, W, C]` from the latents of the first blocks, as `encode` gives them or z alone.
 
-        They are uint8, for more than 8 bits uint16. z is `[B, zdim, res, res]`; the blocks that are missing are drawn from their priors with sigma times
-        `temperature`, the pixels from the likelihood. Raises ValueError unless each z fits its block.
+        They are uint8, for more than 8 bits uint16. z is `[B, zdim, res, res]`; the blocks that are missing are drawn from
+        their priors with sigma times `temperature`, the pixels from the likelihood. Raises ValueError unless each z fits its
+        block.
         """
         given = [latent.z if isinstance(latent, Latent) else latent for latent in latents]
         _check_latents(given, self.latent_shapes)

@@ -58,7 +58,9 @@ class Hparams(Settings):
         finer = 1 if spec.bits else (2**bits - 1) / 255  # grey levels in one of 8 bits
         shift = spec.shift * finer if self.pixel_mean is None else -self.pixel_mean
         scale = spec.scale / finer if self.pixel_std is None else 1 / self.pixel_std
-        return replace(spec, channels=self.channels or spec.channels or 3, bits=bits, shift=shift, scale=scale)
+        binarize = self.binarize if self.likelihood == "bernoulli" else None
+        channels = self.channels or spec.channels or 3
+        return replace(spec, channels=channels, bits=bits, shift=shift, scale=scale, binarize=binarize)
 
     @property
     def shown_channels(self) -> list[int]:

@@ -55,7 +55,11 @@ class Settings:
     zdim: int = setting(16, "channels of each latent", MODEL, 1)
     bottleneck_multiple: float = setting(0.25, "middle channels of a block as a share of its width", MODEL, 0)
     no_bias_above: int = setting(64, "largest decoder resolution with a learned initial state", MODEL, 0)
+    likelihood: str = setting("logistic_mixture", "of the pixels: logistic_mixture, normal or bernoulli", MODEL)
     num_mixtures: int = setting(10, "logistics in the mixture of each pixel", MODEL, 1)
+    pixel_sigma_param: str = setting(
+        "bounded", "scale of normal pixels: bounded (from a grey level to the range), global (one for all), exp, ...", MODEL)
+    pixel_loc: str = setting("sigmoid", "mean of normal pixels: sigmoid of the network's output, or identity", MODEL)
     exact_levels: bool | None = setting(
         None, "grey levels whose probabilities sum to 1, samples rounded to the nearest; none: unless the set is published", MODEL)
 
@@ -66,6 +70,8 @@ class Settings:
     bits: int | None = setting(None, "bits of a channel, 16 at most; none: those of the data set's images", DATA, 1)
     pixel_mean: float | None = setting(None, "grey level that is the network's input 0; none: the data set's", DATA, 0)
     pixel_std: float | None = setting(None, "grey levels in a unit of the network's input; none: the data set's", DATA, 0)
+    binarize: str = setting(
+        "random", "with bernoulli, what is white: random, as likely as the pixel is bright, or threshold, above mid grey", DATA)
     num_workers: int | None = setting(
         None, "loader processes of each rank; none: 2 for image files, and on a GPU for arrays above 2 GB", NOTHING, 0)
 

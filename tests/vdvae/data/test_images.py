@@ -53,8 +53,9 @@ def test_a_memory_map_is_referred_to_and_a_batch_is_read_from_it(tmp_path, write
     assert type(batch.numpy()) is np.ndarray and batch.numpy().flags.writeable
 
 
-def test_a_memory_map_travels_as_its_files_name_and_nothing_else_does(tmp_path, write_zeros):
-    write_zeros(tmp_path / "images.npy", (20, 64, 64, 3))[:] = numbered(20)[:, :1, :1]
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_memory_map_travels_as_its_files_name_and_nothing_else_does(tmp_path, dtype):
+    np.save(tmp_path / "images.npy", np.zeros((20, 64, 64, 3), dtype) + numbered(20)[:, :1, :1])
     whole = np.load(tmp_path / "images.npy", mmap_mode="r")
     sent = pickle.dumps(ArrayImages(whole, np.arange(10, 20)))
     assert len(sent) < 1000 < whole.nbytes

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from vdvae.data import mnist
+from vdvae.data.splits import load_splits
 
 ROOT = Path(__file__).resolve().parents[3]
 SCRIPT = ROOT / "run_scripts" / "setup_mnist.sh"
@@ -150,6 +151,13 @@ def test_a_bad_npz_is_refused_by_name(images, tmp_path):
         with pytest.raises(ValueError, match="mnist.npz"):
             mnist.read_mnist(tmp_path)
     assert not (tmp_path / "made").exists()
+
+
+def test_the_data_set_has_the_images_of_the_file_in_one_channel(images, tmp_path):
+    mnist.save_mnist(images, tmp_path)
+    splits = load_splits("mnist", str(tmp_path), 28)
+    assert [len(part) for part in splits] == [5, 2, 3] and splits.train.image_shape == (28, 28, 1) and splits.train.bits == 8
+    assert np.array_equal(splits.valid[1].reshape(784), images.valid[1])
 
 
 def test_missing_data_names_the_script(tmp_path):

@@ -1,7 +1,10 @@
 """Own images as .npy arrays: any channels, 8 or 16 bits, one file or one for each part; and what is refused."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+import skimage
 
 from vdvae.data.splits import load_splits
 from vdvae.data.standardise import measured
@@ -83,6 +86,17 @@ def test_other_channels_or_bits_than_asked_for_are_refused(tmp_path):
         with pytest.raises(ValueError, match=words):
             load_splits("folder", str(tmp_path / "cells.npy"), 4, **asked)
     assert load_splits("folder", str(tmp_path / "cells.npy"), 4, channels=5, bits=12).train.bits == 12
+
+
+def test_faces_of_scikit_image_are_refused_as_fractions_and_read_in_sixteen_bits(tmp_path):
+    faces = np.load(Path(skimage.__file__).parent / "data/lfw_subset.npy")
+    with pytest.raises(ValueError, match=r"lfw_subset.npy must hold uint8 or uint16 .*, found float64 \[200, 25, 25\], the first from"):
+        load_splits("folder", str(Path(skimage.__file__).parent / "data/lfw_subset.npy"), 25)
+    np.save(tmp_path / "faces.npy", (faces * 65535).round().astype(np.uint16))
+    splits = load_splits("folder", str(tmp_path / "faces.npy"), 25)
+    assert [len(part) for part in splits] == [160, 20, 20] and (splits.train.image_shape, splits.train.bits) == ((25, 25, 1), 16)
+    mean, std = measured(splits.train)
+    assert abs(mean / 65535 - faces.mean()) < 0.02 and abs(std / 65535 - faces.std()) < 0.02
 
 
 def test_a_missing_file_is_named(tmp_path):

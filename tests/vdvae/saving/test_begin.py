@@ -63,6 +63,17 @@ def test_a_run_whose_images_are_too_many_to_reside_goes_on_to_the_bit(tmp_path, 
         assert_same(train(folder, *flags, "--num_workers", then, "--resume"), whole)
 
 
+@pytest.mark.parametrize("flags", [("--likelihood", "normal", "--skip_threshold", 0.75),
+                                   ("--likelihood", "bernoulli", "--skip_threshold", 0.2)])
+def test_a_run_with_noise_in_its_pixels_goes_on_to_the_bit(tmp_path, monkeypatch, flags):
+    whole = train(tmp_path / "whole", *flags)
+    with monkeypatch.context() as patch:
+        stopping(patch, 3)
+        with pytest.raises(Stopped, match="at step 5"):
+            train(tmp_path / "parts", *flags)
+    assert_same(train(tmp_path / "parts", *flags, "--resume"), whole)
+
+
 def test_a_run_stopped_again_and_again_goes_on_to_the_bit(undisturbed, tmp_path, monkeypatch):
     stopping(monkeypatch, 1)
     for _ in range(3):

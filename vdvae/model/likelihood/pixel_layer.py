@@ -1,10 +1,19 @@
 """What all likelihoods have: a convolution to the parameters of the pixels, and the grid of grey levels."""
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 
 from vdvae.data.spec import DatasetSpec
 from vdvae.model.blocks import conv
+
+
+class PixelScales(NamedTuple):
+    """What the Normals of a batch were at its pixels, float32, without graph."""
+
+    log_sigma: Tensor  # [B, H, W, C], in units in which the range of the grey levels is 2
+    error: Tensor  # [B, H, W, C], from the mean to the grey level, in units of sigma
 
 
 class PixelLayer(nn.Module):
@@ -32,3 +41,7 @@ class PixelLayer(nn.Module):
         """Values `[B, H, W, C]`, [-1, 1] being the range, to images of the nearest grey levels, uint8 or uint16."""
         levels = ((x + 1) * self.half_range / self.step).round() * self.step
         return levels.clamp(0, self.top_level).to(self.dtype)
+
+    def scales(self, state: Tensor, target: Tensor) -> PixelScales | None:
+        """What the pixels' Normals were, to tell where a scale collapsed; None where there are none."""
+        return None
