@@ -170,6 +170,7 @@ def log_start(hparams: Hparams, vae: VAE, world: World, log: RunLogger) -> None:
     for name, value in (("mpi_size", world.size), ("local_rank", world.local_rank)):
         log(type="hparam", key=name, value=value)
     count = sum(parameter.numel() for parameter in vae.parameters())
+    log(f"blocks: --enc_blocks {hparams.enc_blocks} --dec_blocks {hparams.dec_blocks}")
     log(f"{hparams.desc}: {count:,} parameters, {world.size} rank(s) on {world.device.type}, PyTorch {torch.__version__}")
 
 

@@ -51,6 +51,7 @@ def check_settings(hparams: Settings) -> None:
     _check_scales(hparams)
     _check_pixels(hparams)
     _check_shown(hparams)
+    _check_likelihood(hparams)
     _check_speed(hparams)
 
 
@@ -112,17 +113,20 @@ def _check_scale(name: str, flag: str, more: str = "") -> None:
         raise HparamsError(f"--{name}: {error}{more}") from error
 
 
-def _check_pixels(hparams: Settings) -> None:
-    for name in ("channels", "bits"):
-        value, has = getattr(hparams, name), getattr(DATASETS[hparams.dataset], name)
-        if value is not None and has is not None and value != has:
-            raise HparamsError(f"{name} is {value}, but dataset {hparams.dataset} has {has}: leave out --{name}")
+def _check_likelihood(hparams: Settings) -> None:
     for name, likelihood in OF_LIKELIHOOD.items():
         if getattr(hparams, name) != getattr(Settings, name) and hparams.likelihood != likelihood:
             raise HparamsError(f"--{name} {getattr(hparams, name)} is for --likelihood {likelihood}, not {hparams.likelihood}: "
                                "leave out one of the two")
     if hparams.pixel_sigma_param not in PIXEL_SCALES:
         _check_scale("pixel_sigma_param", hparams.pixel_sigma_param, f"; or {', '.join(PIXEL_SCALES)}")
+
+
+def _check_pixels(hparams: Settings) -> None:
+    for name in ("channels", "bits"):
+        value, has = getattr(hparams, name), getattr(DATASETS[hparams.dataset], name)
+        if value is not None and has is not None and value != has:
+            raise HparamsError(f"{name} is {value}, but dataset {hparams.dataset} has {has}: leave out --{name}")
     if hparams.pixel_std == 0:
         raise HparamsError("pixel_std is 0.0, it must be above 0: all training images have one grey level")
 

@@ -11,6 +11,7 @@ from typing import get_args
 from stable_params import Constant, Parameterization, parse_parameterization
 from vdvae.data.spec import DATASETS, DatasetSpec
 from vdvae.settings.architecture_checks import check_architecture
+from vdvae.settings.auto_blocks import auto_decoder_blocks, auto_encoder_blocks
 from vdvae.settings.block_strings import Widths, parse_encoder_blocks
 from vdvae.settings.checks import HparamsError, check_number, check_settings, nearest
 from vdvae.settings.table import CHANGEABLE, GROUPS, Settings
@@ -37,10 +38,21 @@ class Hparams(Settings):
         if size is None:
             raise HparamsError(f"dataset {self.dataset} has images of any size: give --image_size")
         object.__setattr__(self, "image_size", size)
+        self._build_blocks(size)
         if self.exact_levels is None:
             object.__setattr__(self, "exact_levels", not self.dataset_spec.published)
         _check_first_resolution(self.enc_blocks, size)
         check_architecture(self.enc_blocks, self.dec_blocks, self.widths, size, self.bottleneck_multiple)
+
+    def _build_blocks(self, size: int) -> None:
+        """Put block strings in the place of `auto`; what is saved are the strings, without `blocks`."""
+        automatic = [name for name in ("enc_blocks", "dec_blocks") if getattr(self, name) == "auto"]
+        if bool(automatic) != bool(self.blocks):
+            raise HparamsError("--blocks says how many --enc_blocks auto and --dec_blocks auto make: give all or none of them")
+        for name in automatic:
+            build = auto_encoder_blocks if name == "enc_blocks" else auto_decoder_blocks
+            object.__setattr__(self, name, build(size, self.blocks))
+        object.__setattr__(self, "blocks", None)
 
     @property
     def run_folder(self) -> Path:
@@ -115,7 +127,8 @@ def _check_first_resolution(enc_blocks: str, image_size: int) -> None:
         sizes = {name: _image_size(read_set(name)) for name in available_sets()}
         fitting = ", ".join(name for name, size in sizes.items() if size == image_size)
         instead = f"sets for {image_size}: {fitting}" if fitting else f"there are sets for {sorted(set(sizes.values()))}"
-        raise HparamsError(f"image_size is {image_size}, but enc_blocks begin at {first}; {instead}")
+        raise HparamsError(f"image_size is {image_size}, but enc_blocks begin at {first}; {instead}; or for any size --enc_blocks "
+                           "auto --dec_blocks auto --blocks N")
 
 
 def _image_size(values: dict) -> int:

@@ -48,8 +48,9 @@ class Settings:
     prior_const1: bool = setting(False, "fix the scale of every prior to 1", MODEL)
     posterior: str = setting("absolute", "absolute, or residual: posteriors in units of their priors, as in NVAE", MODEL)
 
-    enc_blocks: str | None = setting(None, "encoder blocks, for example 32x11,32d2,16x6; needed", MODEL)
-    dec_blocks: str | None = setting(None, "decoder blocks, for example 1x1,4m1,4x2; needed", MODEL)
+    enc_blocks: str | None = setting(None, "encoder blocks, for example 32x11,32d2,16x6, or auto; needed", MODEL)
+    dec_blocks: str | None = setting(None, "decoder blocks, for example 1x1,4m1,4x2, or auto; needed", MODEL)
+    blocks: int | None = setting(None, "with auto: how many decoder blocks", MODEL, 1)
     width: int = setting(512, "channels of the features", MODEL, 1)
     custom_width_str: str = setting("", "channels at single resolutions, for example 512:32,256:64", MODEL)
     zdim: int = setting(16, "channels of each latent", MODEL, 1)
