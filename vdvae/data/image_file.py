@@ -80,23 +80,31 @@ def _to_float(image: Image.Image, bits: int) -> Image.Image:
     return Image.fromarray(levels.astype(np.float32))
 
 
-def shown(images: np.ndarray, channels: Sequence[int] = ()) -> np.ndarray:
-    """Images [..., C], uint8 or uint16, as PNG can hold them: with these channels, in grey, RGB or RGBA.
+def shown(images: np.ndarray, bits: int, channels: Sequence[int] = ()) -> np.ndarray:
+    """Images [..., C] of `bits` for a PNG to look at: these channels, in grey, RGB or RGBA, over the whole range of the dtype.
 
-    Without `channels`: grey, RGB and RGBA stay; of more channels the first three are taken, of two the first. More than one
-    channel of 16 bits is reduced to the upper 8.
+    Without `channels`: grey, RGB and RGBA stay; of more channels the first three are taken, of two the first. Colour is uint8.
     """
     if not channels and images.shape[-1] not in MODES:
         channels = range(3 if images.shape[-1] > 3 else 1)
     if channels:
         images = images[..., list(channels)]
+    images = images * images.dtype.type(np.iinfo(images.dtype).max // (2**bits - 1))
     return (images >> 8).astype(np.uint8) if images.dtype == np.uint16 and images.shape[-1] > 1 else images
 
 
 def write_png(path: Path, image: np.ndarray) -> None:
-    """Write [H, W, C], in one of the forms that `shown` gives, as PNG.
+    """Write [H, W, C] as PNG: grey of 8 or 16 bits, RGB or RGBA of 8.
 
     The image is encoded before the file is opened: on a full disk an OSError is all that happens.
     """
     pixels = image[..., 0] if image.shape[-1] == 1 else image
     path.write_bytes(imageio.imwrite("<bytes>", pixels, extension=".png"))
+
+
+def write_image(path: Path, image: np.ndarray, bits: int, channels: Sequence[int] = ()) -> None:
+    """Write [H, W, C] as PNG: as it is, or if PNG cannot hold it or `channels` are given, as `shown`, with all of it in a .npy beside."""
+    if not channels and image.shape[-1] in (MODES if image.dtype == np.uint8 else [1]):
+        return write_png(path, image)
+    write_png(path, shown(image, bits, channels))
+    np.save(path.with_suffix(".npy"), image)

@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from vdvae.data.files import filled_whole
 from vdvae.data.folder import FolderImages
-from vdvae.data.image_file import MODES, shown, write_png
+from vdvae.data.image_file import MODES, write_image
 from vdvae.data.images import ArrayImages, ImageSet
 from vdvae.data.listing import list_images
 from vdvae.data.own_arrays import open_array
@@ -47,7 +47,8 @@ def decode_file(run: Path, latents: Path, out: Path, world: World, seed: int = 0
     """Write the images of the latents in a file into the folder `out`, as PNG under the names there, and say so.
 
     `blocks` takes the first ones alone; blocks that are missing are drawn from their priors at `temperature`. A name
-    that does not end in .png gets it appended. Raises OSError or ValueError, and then leaves nothing there.
+    that does not end in .png gets it appended. Images that PNG cannot hold get a .npy beside. Raises OSError or ValueError, and
+    then leaves nothing there.
     """
     check_new_folder("--decode", out)
     vae, hparams, _ = load(run, world.device)
@@ -62,7 +63,7 @@ def decode_file(run: Path, latents: Path, out: Path, world: World, seed: int = 0
             z = [torch.from_numpy(np.array(block)).to(world.device) for block in arrays.batch(*span)]
             for path, image in zip(targets[slice(*span)], vae.decode(z, temperature).cpu().numpy(), strict=True):
                 path.parent.mkdir(parents=True, exist_ok=True)
-                write_png(path, shown(image, hparams.shown_channels))
+                write_image(path, image, hparams.dataset_spec.bits, hparams.shown_channels)
     return f"{out}: {len(targets)} images from the latents of {len(arrays.z)} of {len(vae.latent_shapes)} blocks"
 
 

@@ -2,7 +2,7 @@
 
 import argparse
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 
@@ -10,11 +10,12 @@ import numpy as np
 from tqdm import tqdm
 
 from vdvae.data.files import filled_whole, written_whole
-from vdvae.data.image_file import shown, write_png
+from vdvae.data.image_file import shown, write_image, write_png
 from vdvae.model.vae import VAE
 from vdvae.ranks.distributed import World
 from vdvae.ranks.randomness import own_noise
 from vdvae.saving.loaded_run import WEIGHTS, load
+from vdvae.settings.hparams import Hparams
 from vdvae.tools.arguments import add_computing, batches, check_new_file, check_new_folder, positive, run_alone, whole
 
 
@@ -23,12 +24,12 @@ def sample_run(run: Path, out: Path, world: World, n: int = 64, temperature: flo
     """Draw `n` images with the run's averaged weights, write them to `out` and say so; `seed` and `n_batch` decide the noise.
 
     `out` becomes one sheet if it ends in .png, the array `images` [n, H, W, C] if it ends in .npz, and without an ending a folder
-    of 000000.png, 000001.png, ... PNG files have what `shown` takes of the channels and bits. Raises OSError or ValueError, and then leaves nothing there.
+    of 000000.png, 000001.png, ..., as write_image writes them. The sheet is as `shown` gives the images. Raises OSError or ValueError, and then leaves nothing there.
     """
     write = _writer(out)
     vae, hparams, _ = load(run, world.device)
     with own_noise(seed, world):
-        write(out, _drawn(vae, n, temperature, n_batch), hparams.shown_channels)
+        write(out, _drawn(vae, n, temperature, n_batch), hparams)
     return f"{out}: {n} images at temperature {temperature:g}, seed {seed}"
 
 
@@ -58,20 +59,21 @@ def _writer(out: Path):
     return _write_sheet if out.suffix == ".png" else _write_array
 
 
-def _write_sheet(out: Path, drawn: Iterator[np.ndarray], channels: Sequence[int]) -> None:
+def _write_sheet(out: Path, drawn: Iterator[np.ndarray], hparams: Hparams) -> None:
     with written_whole(out) as partial:
-        write_png(partial, sheet(shown(np.concatenate(list(drawn)), channels)))
+        images = np.concatenate(list(drawn))
+        write_png(partial, sheet(shown(images, hparams.dataset_spec.bits, hparams.shown_channels)))
 
 
-def _write_array(out: Path, drawn: Iterator[np.ndarray], _: Sequence[int]) -> None:
+def _write_array(out: Path, drawn: Iterator[np.ndarray], _: Hparams) -> None:
     with written_whole(out) as partial, open(partial, "wb") as file:
         np.savez(file, images=np.concatenate(list(drawn)))
 
 
-def _write_folder(out: Path, drawn: Iterator[np.ndarray], channels: Sequence[int]) -> None:
+def _write_folder(out: Path, drawn: Iterator[np.ndarray], hparams: Hparams) -> None:
     with filled_whole(out):
         for index, image in enumerate(chain.from_iterable(drawn)):
-            write_png(out / f"{index:06d}.png", shown(image, channels))
+            write_image(out / f"{index:06d}.png", image, hparams.dataset_spec.bits, hparams.shown_channels)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -39,4 +39,4 @@ def write_sample_sheet(path: Path, vae: VAE, originals: Tensor, preprocess: Prep
     with own_noise(hparams.seed, world):
         rows = sheet_rows(vae, originals.to(world.device), preprocess, hparams)
     with written_whole(path) as partial:
-        write_png(partial, shown(tile(rows), hparams.shown_channels))
+        write_png(partial, shown(tile(rows), hparams.dataset_spec.bits, hparams.shown_channels))

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import skimage
+import tifffile
 from PIL import Image
 
 from vdvae.data.folder import load_folder
@@ -28,8 +29,6 @@ def test_each_mode(tmp_path, mode, expected):
 
 def deep_colour(path: Path) -> Path:
     """A TIFF of 16 bits in three channels, which Pillow reads in 8."""
-    import tifffile
-
     tifffile.imwrite(path, np.stack([DEEP] * 3, axis=-1), photometric="rgb")
     return path
 

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from vdvae.data import image_file
-from vdvae.data.image_file import read_image, shown, to_mode, write_png
+from vdvae.data.image_file import read_image, shown, to_mode, write_image, write_png
 
 
 def save(tmp_path, image: Image.Image, name: str = "image.png", **options):
@@ -164,6 +164,16 @@ def test_transparency_is_kept_in_four_channels_alone(tmp_path, channels):
 def test_what_is_shown_of_many_channels(channels, show, expected, dtype):
     images = np.arange(channels, dtype=dtype) * 3 + np.zeros((2, 4, 4, 1), dtype)
     deep = dtype == np.uint16
-    found = shown(images << 8 if deep else images, show)
+    found = shown(images << 8 if deep else images, 16 if deep else 8, show)
     assert found.dtype == (np.uint16 if deep and len(expected) == 1 else np.uint8)
     np.testing.assert_array_equal(found[0, 0, 0] >> (8 if found.dtype == np.uint16 else 0), np.array(expected) * 3)
+
+
+@pytest.mark.parametrize("bits, channels, top", [(1, 1, 255), (5, 3, 248), (12, 1, 65520), (12, 3, 255), (16, 1, 65535)])
+def test_few_bits_are_shown_over_the_whole_range_and_written_as_they_are(tmp_path, bits, channels, top):
+    image = np.full((2, 2, channels), 2**bits - 1, np.uint8 if bits <= 8 else np.uint16)
+    assert shown(image, bits).max() == top
+    write_image(tmp_path / "image.png", image, bits)
+    file = tmp_path / ("image.npy" if bits > 8 and channels > 1 else "image.png")
+    whole = np.load(file) if file.suffix == ".npy" else read_image(file, 2, channels, bits)
+    np.testing.assert_array_equal(whole, image)

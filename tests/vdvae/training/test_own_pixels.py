@@ -10,7 +10,7 @@ from PIL import Image
 
 from tests.vdvae.runs import assert_same, stopping, train
 from vdvae import load
-from vdvae.ranks.distributed import StartError
+from vdvae.ranks.distributed import StartError, World
 from vdvae.saving.run_state import _fingerprint, saved_states
 from vdvae.tools import encode, sample
 from vdvae.training.endings import Stopped
@@ -55,11 +55,13 @@ def test_outputs_are_what_came_in(tmp_path, kind, flags, channels, bits, shown):
     assert main(encode, run, source, "--out", tmp_path / "z.npz") == main(encode, run, tmp_path / "z.npz", "--decode", tmp_path / "out") == 0
     drawn = np.load(tmp_path / "drawn.npz")["images"]
     assert drawn.shape == (2, 32, 32, channels) and drawn.dtype == (np.uint8 if bits == 8 else np.uint16)
-    for file in (tmp_path / "drawn/000001.png", sorted((tmp_path / "out").iterdir())[-1], run / "samples-3.png"):
+    for file in (tmp_path / "drawn/000001.png", sorted((tmp_path / "out").glob("*.png"))[-1], run / "samples-3.png"):
         image = imageio.imread(file)
         assert image.shape[2:] == depth and image.dtype == dtype
     if kind == "satellite":
         np.testing.assert_array_equal(imageio.imread(tmp_path / "drawn/000001.png"), drawn[1][..., [4, 2, 0]] >> 8)
+        np.testing.assert_array_equal(np.load(tmp_path / "drawn/000001.npy"), drawn[1])
+        assert np.load(tmp_path / "out/000019.npy").shape == (32, 32, 5) and len(list((tmp_path / "out").iterdir())) == 40
     else:
         np.testing.assert_array_equal(np.atleast_3d(imageio.imread(tmp_path / "drawn/000001.png")), drawn[1])
 
@@ -130,6 +132,13 @@ def test_images_that_differ_end_the_run_before_it_begins(tmp_path):
     Image.fromarray(noise(40, 40, 3, dtype=np.uint8)).save(source / "colour.png")
     with pytest.raises(StartError, match="differ in channels: 20 have 1; 1 have 3: colour.png; --channels 3 or 1 converts all"):
         train(tmp_path, *FLAGS, source)
+    assert not (tmp_path / "run").exists()
+
+
+def test_ranks_that_read_other_images_do_not_begin(tmp_path, monkeypatch):
+    monkeypatch.setattr(World, "gather_objects", lambda self, item: [item, (1, 8, 127.0, 64.0)] if isinstance(item, tuple) else [item])
+    with pytest.raises(StartError, match="the ranks do not read the same images"):
+        train(tmp_path, *FLAGS, written(tmp_path / "images", "grey"))
     assert not (tmp_path / "run").exists()
 
 
