@@ -46,10 +46,10 @@ def _check_deep(files: dict[str, FileFormat], channels: int, bits: int) -> None:
 def _changes(files: dict[str, FileFormat], channels: int, bits: int) -> list[str]:
     """A line for each kind of change that reading makes, with the number of files."""
     counts = {
-        "grey images become colour": sum(file.colours == 1 and channels > 1 for file in files.values()),
-        "colour images become grey": sum(file.colours == 3 and channels == 1 for file in files.values()),
-        "transparent images are laid over white (--channels 4 keeps transparency)":
+        "are grey and become colour": sum(file.colours == 1 and channels > 1 for file in files.values()),
+        "are colour and become grey": sum(file.colours == 3 and channels == 1 for file in files.values()),
+        "are transparent and are laid over white (--channels 4 keeps transparency)":
             sum(file.channels > file.colours and channels < 4 for file in files.values()),
-        "images of 16 bits are reduced to 8": sum(file.bits > 8 >= bits for file in files.values()),
+        "have 16 bits and are reduced to 8": sum(file.bits > 8 >= bits for file in files.values()),
     }
-    return [f"{count} of {len(files)} {what}" for what, count in counts.items() if count]
+    return [f"of {len(files)} images {count} {what}" for what, count in counts.items() if count]

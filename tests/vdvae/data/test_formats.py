@@ -38,7 +38,7 @@ def test_colour_of_sixteen_bits_is_seen_and_read_in_eight_alone(tmp_path):
     with pytest.raises(ValueError, match=r"not from these \(a.tif, b.tif, c.tif\): --bits 8 takes the upper 8 .* .npy"):
         load_folder(tmp_path, 64)
     train = load_folder(tmp_path, 64, bits=8).train
-    assert "3 of 3 images of 16 bits are reduced to 8" in train.notes and train.image_shape == (64, 64, 3)
+    assert "of 3 images 3 have 16 bits and are reduced to 8" in train.notes and train.image_shape == (64, 64, 3)
     np.testing.assert_array_equal(train[0], np.stack([DEEP >> 8] * 3, axis=-1))
 
 
@@ -55,18 +55,18 @@ def test_files_that_differ_are_named_with_the_way_out(bits, channels, words):
 
 def test_what_is_asked_for_converts_all_and_the_notes_say_it():
     files = {"a": FileFormat(3, 8), "b": FileFormat(4, 8), "c": FileFormat(1, 16), "d": FileFormat(1, 8)}
-    transparent = "1 of 4 transparent images are laid over white (--channels 4 keeps transparency)"
+    transparent = "of 4 images 1 are transparent and are laid over white (--channels 4 keeps transparency)"
     assert common_format(files, 3, 8) == (
-        3, 8, ["2 of 4 grey images become colour", transparent, "1 of 4 images of 16 bits are reduced to 8"])
-    assert common_format(files, 4, 8)[2] == ["2 of 4 grey images become colour", "1 of 4 images of 16 bits are reduced to 8"]
-    assert common_format(files, 1, 8)[2][:2] == ["2 of 4 colour images become grey", transparent]
+        3, 8, ["of 4 images 2 are grey and become colour", transparent, "of 4 images 1 have 16 bits and are reduced to 8"])
+    assert common_format(files, 4, 8)[2] == ["of 4 images 2 are grey and become colour", "of 4 images 1 have 16 bits and are reduced to 8"]
+    assert common_format(files, 1, 8)[2][:2] == ["of 4 images 2 are colour and become grey", transparent]
     assert common_format({"c": FileFormat(1, 16)}, None, 12) == (1, 12, [])
 
 
 @pytest.mark.parametrize("names, shape, note", [
     (["camera.png", "coins.png", "moon.png", "multipage.tif"], (16, 16, 1), "images: train"),
     (["coffee.png", "rocket.jpg", "retina.jpg"], (16, 16, 3), "images: train"),
-    (["horse.png", "logo.png", "astronaut.png"], (16, 16, 3), "2 of 3 transparent images are laid over white"),
+    (["horse.png", "logo.png", "astronaut.png"], (16, 16, 3), "of 3 images 2 are transparent and are laid over white"),
 ])
 def test_images_of_scikit_image_keep_their_channels(tmp_path, names, shape, note):
     for name in names:
