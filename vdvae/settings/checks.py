@@ -50,6 +50,7 @@ def check_settings(hparams: Settings) -> None:
     _check_starts(hparams)
     _check_scales(hparams)
     _check_pixels(hparams)
+    _check_shown(hparams)
     _check_likelihood(hparams)
     _check_speed(hparams)
 
@@ -128,6 +129,16 @@ def _check_pixels(hparams: Settings) -> None:
             raise HparamsError(f"{name} is {value}, but dataset {hparams.dataset} has {has}: leave out --{name}")
     if hparams.pixel_std == 0:
         raise HparamsError("pixel_std is 0.0, it must be above 0: all training images have one grey level")
+
+
+def _check_shown(hparams: Settings) -> None:
+    words, channels = hparams.show_channels.split(","), hparams.channels or DATASETS[hparams.dataset].channels
+    if not hparams.show_channels:
+        return
+    if len(words) not in (1, 3) or not all(word.isascii() and word.isdigit() for word in words):
+        raise HparamsError(f"show_channels is {hparams.show_channels!r}, it must be one or three numbers of channels, such as 4,2,0")
+    if channels and max(map(int, words)) >= channels:
+        raise HparamsError(f"show_channels is {hparams.show_channels}, but the images have channels 0 to {channels - 1}")
 
 
 def _check_speed(hparams: Settings) -> None:

@@ -75,6 +75,11 @@ class Hparams(Settings):
         return replace(spec, channels=channels, bits=bits, shift=shift, scale=scale, binarize=binarize)
 
     @property
+    def shown_channels(self) -> list[int]:
+        """The channels that sheets and PNG files show; none: those that data/image_file.py chooses."""
+        return [int(channel) for channel in self.show_channels.split(",") if channel]
+
+    @property
     def widths(self) -> Widths:
         """Channels by resolution."""
         return Widths(self.width, self.custom_width_str)

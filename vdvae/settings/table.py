@@ -119,6 +119,7 @@ class Settings:
     num_images_visualize: int = setting(8, "columns of a sample sheet", NOTHING, 1)
     num_variables_visualize: int = setting(6, "rows of partial reconstructions on a sample sheet", NOTHING, 0)
     num_temperatures_visualize: int = setting(3, "rows of free samples on a sample sheet, 4 at most", NOTHING, 0)
+    show_channels: str = setting("", "channels on sheets and PNG files, for example 4,2,0; none: the first three of more than four", NOTHING)
     tensorboard: bool = setting(False, "write figures and sample sheets for TensorBoard, too, into the run's folder", NOTHING)
     port: int = setting(0, "port on which rank 0 meets the others under mpiexec; 0: a free one", NOTHING, 0)
 

@@ -118,6 +118,20 @@ def test_the_masses_of_all_grey_levels_sum_to_one(channels, log_scale):
     assert total == pytest.approx(1, abs=2e-3)  # bins whose mass is below 1e-5 take the density at their centre
 
 
+@pytest.mark.parametrize("log_scale", [-20.0, -12.0, -8.0, -3.2, -1.0, 80.0])
+def test_masses_of_16_bits_keep_their_digits_at_every_scale(log_scale):
+    """From the floor, which is as narrow in grey levels as that of 8 bits, to a scale whose masses are tiny."""
+    hparams = hparams_of("mixture", 1, 16)
+    layer = layer_of(hparams, spread=0.0)
+    layer.out_conv.weight.data.zero_()
+    layer.out_conv.bias.data[6:] = log_scale
+    target = (torch.arange(32760, 32776).float() / 32767.5 - 1).reshape(1, 4, 4, 1)
+    nll = layer.nll(torch.zeros(1, WIDTH, 4, 4), target)
+    torch.testing.assert_close(nll.double(), reference_nll(layer, "mixture", torch.zeros(1, WIDTH, 4, 4), target), rtol=1e-5, atol=0)
+    nll.sum().backward()
+    assert layer.out_conv.bias.grad.isfinite().all()
+
+
 @pytest.mark.parametrize("bits", [2, 8, 16])
 @pytest.mark.parametrize("levels, difference", [(20.0, 0.0), (0.4, None)])
 def test_the_nats_of_normal_pixels_are_those_of_grey_levels(bits, levels, difference):

@@ -112,7 +112,7 @@ def test_stable_sets_the_scales_whatever_the_sets_say(tmp_path):
     ([*CIFAR, "--custom_width_str", "32:16"], ["16", "384", "resolution 32"]),
     ([*CIFAR, "--custom_width_str", "8:32"], ["32 at resolution 8", "384"]),
     ([*CIFAR, "--image_size", "64"], ["image_size is 64", "begin at 32", "sets for 64: imagenet64, own64"]),
-    ([*CIFAR, "--image_size", "48"], ["image_size is 48", "sets for [32, 64, 128, 256, 1024]"]),
+    ([*CIFAR, "--image_size", "48"], ["image_size is 48", "sets for [28, 32, 64, 128, 256, 1024]"]),
     ([*CIFAR, "--dec_blocks", "1x1,4m1,32m4,16m4"], ["[16, 32]"]),
     ([*CIFAR, "--dec_blocks", "4x1,32m4"], ["end at resolution 1", "[4, 32]"]),
     ([*CIFAR, "--dec_blocks", "1x1,5m1,32m5"], ["works at 5", "[1, 4, 8, 16, 32]"]),
