@@ -16,7 +16,7 @@ from experiments.mlp_vae.study import Study, add_mnist_options
 from experiments.mlp_vae.training import Training
 from experiments.shared.options import check_options
 from experiments.shared.results import ResultsFile
-from vdvae.data.mnist import read_mnist
+from vdvae.data.sets.mnist import read_mnist
 
 CELL = Cell("NaiveExp", "identity")
 PRETRAINING = "pretraining"

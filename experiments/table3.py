@@ -12,7 +12,7 @@ from experiments.mlp_vae.table3_report import write_report
 from experiments.mlp_vae.training import Selection, Training
 from experiments.shared.options import check_options
 from experiments.shared.results import ResultsFile, json_numbers
-from vdvae.data.mnist import read_mnist
+from vdvae.data.sets.mnist import read_mnist
 
 LEARNING_RATE = 1e-4
 DESCRIPTION = """Six decoder scales times two mean heads, each from several seeds, train as one batched computation. The

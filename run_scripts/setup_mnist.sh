@@ -50,8 +50,8 @@ from_mirrors() {  # $1: folder to put both files into
     return 1
 }
 
-convert() {  # the arguments of vdvae.data.mnist
-    PYTHONPATH="$project${PYTHONPATH:+:$PYTHONPATH}" "$python" -m vdvae.data.mnist "$@"
+convert() {  # the arguments of vdvae.data.sets.mnist
+    PYTHONPATH="$project${PYTHONPATH:+:$PYTHONPATH}" "$python" -m vdvae.data.sets.mnist "$@"
 }
 
 [[ "${1:-}" == "--help" || "${1:-}" == "-h" ]] && { usage; exit 0; }

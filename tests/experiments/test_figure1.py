@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from experiments import figure1
-from vdvae.data.mnist import Mnist
 from experiments.mlp_vae.model import MlpVaes, initial_parameters
 from experiments.shared import results as results_module
+from vdvae.data.sets.mnist import Mnist
 
 
 @pytest.fixture(autouse=True)

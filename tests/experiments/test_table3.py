@@ -8,11 +8,11 @@ import pytest
 
 from experiments import table3
 from experiments.mlp_vae import table3_report
-from vdvae.data.mnist import Mnist, read_mnist
 from experiments.mlp_vae.model import CELLS, SCALES, Cell
 from experiments.mlp_vae.table3_report import cell_text, draw, table
 from experiments.shared import results as results_module
 from stable_params.pixels import MEANS
+from vdvae.data.sets.mnist import Mnist, read_mnist
 
 FEW = (Cell("Exp", "sigmoid"), Cell("Bounded", "identity"))
 

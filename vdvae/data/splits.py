@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-from vdvae.data import cifar10, folder, mnist, npy_files, own_arrays, photos
 from vdvae.data.images import Splits
-from vdvae.data.parts import Parts
+from vdvae.data.own import arrays, folder
+from vdvae.data.own.parts import Parts
+from vdvae.data.sets import cifar10, mnist, npy_files, photos
 from vdvae.data.spec import DATASETS
 
 
@@ -37,7 +38,7 @@ def load_splits(name: str, data_root: str, image_size: int, seed: int = 0, known
         case "mnist":
             return mnist.load_mnist(root)
         case "folder":
-            load = own_arrays.load_arrays if own_arrays.array_files(root) else folder.load_folder
+            load = arrays.load_arrays if arrays.array_files(root) else folder.load_folder
             return load(root, image_size, known, channels, bits)
 
 

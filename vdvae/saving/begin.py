@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import torch
 
-from vdvae.data.parts import Parts
+from vdvae.data.own.parts import Parts
 from vdvae.model.vae import VAE
 from vdvae.ranks.distributed import StartError, World
 from vdvae.ranks.randomness import restore_noise, seed_noise

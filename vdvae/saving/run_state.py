@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from vdvae.data.files import written_whole
-from vdvae.data.parts import Parts
+from vdvae.data.own.parts import Parts
 from vdvae.records.step_report import LOSS_TERMS
 from vdvae.records.train_window import Counters, TrainWindow
 from vdvae.records.typed import typed

@@ -8,11 +8,11 @@ import torch
 from tqdm import tqdm
 
 from vdvae.data.files import filled_whole
-from vdvae.data.folder import FolderImages
 from vdvae.data.image_file import MODES, write_image
 from vdvae.data.images import ArrayImages, ImageSet
-from vdvae.data.listing import list_images
-from vdvae.data.own_arrays import open_array
+from vdvae.data.own.arrays import open_array
+from vdvae.data.own.folder import FolderImages
+from vdvae.data.own.listing import list_images
 from vdvae.model.vae import VAE
 from vdvae.ranks.distributed import World
 from vdvae.ranks.randomness import own_noise

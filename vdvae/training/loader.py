@@ -11,11 +11,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from vdvae.data.images import ArrayImages, ImageSet, Splits
-from vdvae.data.own_arrays import array_files
-from vdvae.data.parts import Parts
+from vdvae.data.own.arrays import array_files
+from vdvae.data.own.parts import Parts
+from vdvae.data.own.standardise import measured
 from vdvae.data.spec import DATASETS
 from vdvae.data.splits import load_splits
-from vdvae.data.standardise import measured
 from vdvae.ranks.distributed import World
 from vdvae.records.screen import ignore_output_errors
 from vdvae.settings.hparams import Hparams

@@ -49,7 +49,7 @@ def test_a_run_that_began_from_given_files_goes_on_to_the_bit(undisturbed, tmp_p
 
 def test_a_run_whose_images_are_too_many_to_reside_goes_on_to_the_bit(tmp_path, monkeypatch):
     monkeypatch.setattr("vdvae.training.loader.RESIDENT_BYTES", 0)
-    monkeypatch.setattr("vdvae.data.npy_files.IMAGENET_VALID", 4)
+    monkeypatch.setattr("vdvae.data.sets.npy_files.IMAGENET_VALID", 4)
     generator = np.random.default_rng(0)
     for part in ("train", "valid"):
         np.save(tmp_path / f"imagenet32-{part}.npy", generator.integers(0, 256, (14, 32, 32, 3), dtype=np.uint8))

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from tests.vdvae.runs import assert_same, stopping, train
-from vdvae.data.folder import load_folder
+from vdvae.data.own.folder import load_folder
 from vdvae.ranks.distributed import StartError
 from vdvae.saving.run_state import _fingerprint, saved_states
 from vdvae.training.endings import Stopped

@@ -8,9 +8,9 @@ import skimage
 import tifffile
 from PIL import Image
 
-from vdvae.data.folder import load_folder
-from vdvae.data.formats import common_format
 from vdvae.data.image_file import FileFormat, format_of
+from vdvae.data.own.folder import load_folder
+from vdvae.data.own.formats import common_format
 
 SKIMAGE = Path(skimage.__file__).parent / "data"
 DEEP = np.arange(64 * 64, dtype=np.uint16).reshape(64, 64) * 16

@@ -6,8 +6,8 @@ import numpy as np
 
 from vdvae.data.files import map_array
 from vdvae.data.images import BITS, ArrayImages, Splits
-from vdvae.data.listing import digest_of
-from vdvae.data.parts import HELD_OUT_PERCENT, PARTS, Parts
+from vdvae.data.own.listing import digest_of
+from vdvae.data.own.parts import HELD_OUT_PERCENT, PARTS, Parts
 
 SEED = 7  # of the permutation that splits a single array
 

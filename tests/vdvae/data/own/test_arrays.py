@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import skimage
 
+from vdvae.data.own.standardise import measured
 from vdvae.data.splits import load_splits
-from vdvae.data.standardise import measured
 
 
 def numbered(n: int, shape: tuple = (4, 4, 5), dtype=np.uint16) -> np.ndarray:

@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vdvae.data import mnist
+from vdvae.data.sets import mnist
 from vdvae.data.splits import load_splits
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[4]
 SCRIPT = ROOT / "run_scripts" / "setup_mnist.sh"
 
 

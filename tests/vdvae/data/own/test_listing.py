@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vdvae.data.listing import checked_images, list_images
+from vdvae.data.own.listing import checked_images, list_images
 
 
 def found(root) -> list[str]:

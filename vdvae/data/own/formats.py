@@ -3,7 +3,7 @@
 from collections import defaultdict
 
 from vdvae.data.image_file import MODES, FileFormat
-from vdvae.data.listing import first_names
+from vdvae.data.own.listing import first_names
 
 
 def common_format(files: dict[str, FileFormat], channels: int | None, bits: int | None) -> tuple[int, int, list[str]]:

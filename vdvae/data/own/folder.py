@@ -6,11 +6,11 @@ from pathlib import Path
 import torch
 
 from vdvae.data.files import require
-from vdvae.data.formats import common_format
 from vdvae.data.image_file import SUFFIXES, FileFormat, read_image
 from vdvae.data.images import ImageSet, Splits
-from vdvae.data.listing import checked_images
-from vdvae.data.parts import PARTS, Files, Parts, changes, split_by_name
+from vdvae.data.own.formats import common_format
+from vdvae.data.own.listing import checked_images
+from vdvae.data.own.parts import PARTS, Files, Parts, changes, split_by_name
 
 Formats = dict[str, FileFormat]  # by relative path
 TRIES = 10  # images in a row that may be broken
