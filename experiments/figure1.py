@@ -11,12 +11,12 @@ from torch import Tensor
 
 from experiments.mlp_vae.data import LEVELS
 from experiments.mlp_vae.evaluation import bits_per_dim, smallest_scales
-from experiments.mlp_vae.mnist import load_mnist
 from experiments.mlp_vae.model import ALPHA, Cell
 from experiments.mlp_vae.study import Study, add_mnist_options
 from experiments.mlp_vae.training import Training
 from experiments.shared.options import check_options
 from experiments.shared.results import ResultsFile
+from vdvae.data.sets.mnist import read_mnist
 
 CELL = Cell("NaiveExp", "identity")
 PRETRAINING = "pretraining"
@@ -31,7 +31,7 @@ def main(argv: list[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     try:
         check_options(args)
-        images = torch.from_numpy(load_mnist(Path(args.data_root)).train).to(args.device)
+        images = torch.from_numpy(read_mnist(Path(args.data_root)).train).to(args.device)
         results = ResultsFile(Path(args.out, "results.jsonl"), settings(args))
         seeds = [seed for seed in range(args.seeds) if (RATES[-1], seed) not in results.done]
         study = Figure1(seeds, images, args) if seeds else None

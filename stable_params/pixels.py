@@ -55,5 +55,8 @@ class PixelHead:
 
     def normal(self, raw_loc: Tensor, raw_scale: Tensor) -> Normal:
         """Normal from outputs for the mean and for the scale; their shapes must broadcast, the dtype stays."""
-        loc = raw_loc if self.mean == "identity" else raw_loc.sigmoid() * (self.high - self.low) + self.low
-        return self.scale.normal(loc, raw_scale)
+        return self.scale.normal(self.loc(raw_loc), raw_scale)
+
+    def loc(self, raw_loc: Tensor) -> Tensor:
+        """The means that the outputs for them give, of their shape and dtype."""
+        return raw_loc if self.mean == "identity" else raw_loc.sigmoid() * (self.high - self.low) + self.low

@@ -14,6 +14,7 @@ from pathlib import Path
 import imageio.v3 as imageio
 import numpy as np
 import pytest
+import tifffile
 
 from tests.patches.fork import FILES
 
@@ -46,6 +47,7 @@ def clone(tmp_path_factory) -> Path:
             (folder / path.name).symlink_to(path)
     _make_home(folder / "home")
     shutil.copytree(folder / "home" / "pictures", folder / "pictures")
+    _make_arrays(folder)
     (folder / "mine.toml").write_text("wd = 0.01\n")
     (folder / "bin").mkdir()
     for name, command in (("python", sys.executable), ("torchrun", f"{sys.executable} -m torch.distributed.run"),
@@ -84,6 +86,18 @@ def _make_home(home: Path) -> None:
     (home / "my-vdvae").mkdir()
     for name, text in FILES.items():
         (home / "my-vdvae" / name).write_text(text)
+
+
+def _make_arrays(folder: Path) -> None:
+    """What docs/own_images.md begins with besides pictures: grey images of 16 bits, a stack of them, tiles of five channels."""
+    noise = np.random.default_rng(0)
+    (folder / "cells").mkdir()
+    (folder / "tiles").mkdir()
+    tifffile.imwrite(folder / "stack.tif", noise.integers(0, 65536, (40, 64, 64), dtype=np.uint16))
+    for index in range(40):
+        imageio.imwrite(folder / "cells" / f"{index}.png", noise.integers(0, 65536, (70, 80), dtype=np.uint16))
+        tile = noise.integers(0, 65536, (64, 64, 5), dtype=np.uint16)
+        tifffile.imwrite(folder / "tiles" / f"{index}.tif", tile, photometric="minisblack")
 
 
 def run(folder: Path, command: str) -> subprocess.CompletedProcess:

@@ -23,7 +23,7 @@ from tabulate import tabulate
 from benchmarks.faults.chaos import ENVIRONMENT, FLAGS, ROOT, end, same_tensors
 from benchmarks.faults.hostile_files import try_readers
 from benchmarks.faults.injected_run import FAULTS
-from vdvae.data.cifar10 import FOLDER
+from vdvae.data.sets.cifar10 import FOLDER
 
 UPDATES, FAULTY, FULL_AT = 12, 5, 60_000
 EXTRA = ["--num_iters", str(UPDATES), "--n_batch", "4"]

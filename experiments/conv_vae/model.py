@@ -1,16 +1,15 @@
 """The convolutional VAE of the paper's section 7.1, and several of them as one batched computation."""
 
-import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
-from stable_params import Bounded, Parameterization, standard_normal_like
+from stable_params import Parameterization, PixelHead, standard_normal_like
 
 SIZE, CHANNELS, LATENTS = 32, 3, 100
-PIXEL_SCALE = Bounded(1 / (256 * math.sqrt(12)), 1.0)  # for data in [0, 1]: one grey level's noise, the data range
+PIXEL_SCALE = PixelHead().scale  # for data in [0, 1]: one grey level's noise, the data range
 
 
 class Scales(NamedTuple):

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from experiments.mlp_vae.data import LEVELS, evaluation_batches
-from experiments.mlp_vae.mnist import PIXELS
 from experiments.mlp_vae.model import MlpVaes
+from vdvae.data.sets.mnist import PIXELS
 from vdvae.training.importance import log_mean_weight
 
 BATCH = 500

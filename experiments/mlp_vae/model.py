@@ -8,9 +8,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from experiments.mlp_vae.mnist import PIXELS
 from stable_params import Bounded, Constant, DownBounded, Exp, NaiveExp, Normal, UpBounded, standard_normal_like
 from stable_params.pixels import MEANS
+from vdvae.data.sets.mnist import PIXELS
 
 LATENTS = 128
 # (in, out) of each layer: 784-128-256 encoder, 128-128-1568 decoder; the first of each is followed by a ReLU.

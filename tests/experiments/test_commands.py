@@ -6,7 +6,8 @@ import sys
 import pytest
 
 
-@pytest.mark.parametrize("name", ["table2", "table3", "table4", "figure1", "stability_map", "vdvae_map", "theory_figure", "demonstration", "mlp_vae.mnist"])
+@pytest.mark.parametrize("name", ["table2", "table3", "table4", "figure1", "stability_map", "vdvae_map", "theory_figure",
+                                  "demonstration"])
 def test_help_names_the_command(name, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", [name, "--help"])
     monkeypatch.delitem(sys.modules, f"experiments.{name}", raising=False)

@@ -7,16 +7,16 @@ import pytest
 import torch
 
 from experiments import figure1
-from experiments.mlp_vae.mnist import Mnist
 from experiments.mlp_vae.model import MlpVaes, initial_parameters
 from experiments.shared import results as results_module
+from vdvae.data.sets.mnist import Mnist
 
 
 @pytest.fixture(autouse=True)
 def few_images(monkeypatch):
     """40 images to train on."""
     levels = np.random.default_rng(1).integers(0, 256, (40, 784), dtype=np.uint8)
-    monkeypatch.setattr(figure1, "load_mnist", lambda root: Mnist(levels, levels, levels))
+    monkeypatch.setattr(figure1, "read_mnist", lambda root: Mnist(levels, levels, levels))
     return torch.from_numpy(levels)
 
 

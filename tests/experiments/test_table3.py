@@ -8,11 +8,11 @@ import pytest
 
 from experiments import table3
 from experiments.mlp_vae import table3_report
-from experiments.mlp_vae.mnist import Mnist, load_mnist
 from experiments.mlp_vae.model import CELLS, SCALES, Cell
 from experiments.mlp_vae.table3_report import cell_text, draw, table
 from experiments.shared import results as results_module
 from stable_params.pixels import MEANS
+from vdvae.data.sets.mnist import Mnist, read_mnist
 
 FEW = (Cell("Exp", "sigmoid"), Cell("Bounded", "identity"))
 
@@ -21,7 +21,7 @@ FEW = (Cell("Exp", "sigmoid"), Cell("Bounded", "identity"))
 def few_images(monkeypatch):
     """40 train, 10 valid and 10 test images, and two cells, so that a study takes a second."""
     levels = np.random.default_rng(1).integers(0, 256, (60, 784), dtype=np.uint8)
-    monkeypatch.setattr(table3, "load_mnist", lambda root: Mnist(levels[:40], levels[40:50], levels[50:]))
+    monkeypatch.setattr(table3, "read_mnist", lambda root: Mnist(levels[:40], levels[40:50], levels[50:]))
     monkeypatch.setattr(table3, "CELLS", FEW)
 
 
@@ -223,7 +223,7 @@ def test_other_settings_and_a_file_as_folder_are_refused(run, tmp_path):
 
 
 def test_program_names_the_script_for_missing_data(run, monkeypatch):
-    monkeypatch.setattr(table3, "load_mnist", load_mnist)
+    monkeypatch.setattr(table3, "read_mnist", read_mnist)
     code, output, (error,) = run()
     assert code == 2 and not output and error.startswith("error: ") and "run_scripts/setup_mnist.sh" in error
 

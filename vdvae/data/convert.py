@@ -17,7 +17,7 @@ import numpy as np
 
 from vdvae.data.files import written_whole
 from vdvae.data.image_file import read_image
-from vdvae.data.listing import list_images
+from vdvae.data.own.listing import list_images
 
 ROWS = 4096
 HEADER_READERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}

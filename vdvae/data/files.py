@@ -16,15 +16,20 @@ def require(path: Path, root: Path, how: str) -> Path:
     return path
 
 
-def open_images(path: Path, image_size: int) -> np.memmap:
-    """The uint8 images `[N, image_size, image_size, 3]` of a .npy file, mapped read-only, nothing read yet.
-
-    Raises ValueError, naming the file, when it is truncated, is no .npy file or holds another dtype or shape.
-    """
+def map_array(path: Path) -> np.memmap:
+    """The array of a .npy file, mapped read-only, nothing read yet; ValueError naming a file that is truncated or none."""
     try:
-        array = np.lib.format.open_memmap(path, mode="r")
+        return np.lib.format.open_memmap(path, mode="r")
     except ValueError as error:
         raise ValueError(f"{path} is truncated or not a .npy file: {error}") from error
+
+
+def open_images(path: Path, image_size: int) -> np.memmap:
+    """The uint8 images `[N, image_size, image_size, 3]` of a .npy file, mapped as map_array does.
+
+    Raises ValueError, naming the file, for another dtype or shape too.
+    """
+    array = map_array(path)
     expected = (image_size, image_size, 3)
     if array.dtype != np.uint8 or array.shape[1:] != expected:
         found = f"{array.dtype} {list(array.shape)}"

@@ -2,18 +2,21 @@
 
 from pathlib import Path
 
-from vdvae.data import cifar10, folder, npy_files, photos
 from vdvae.data.images import Splits
-from vdvae.data.parts import Parts
+from vdvae.data.own import arrays, folder
+from vdvae.data.own.parts import Parts
+from vdvae.data.sets import cifar10, mnist, npy_files, photos
 from vdvae.data.spec import DATASETS
 
 
-def load_splits(name: str, data_root: str, image_size: int, seed: int = 0, known: Parts | None = None) -> Splits:
-    """Train, valid and test images (uint8 `[H, W, 3]`) of the data set `name`, read from the folder `data_root`.
+def load_splits(name: str, data_root: str, image_size: int, seed: int = 0, known: Parts | None = None,
+                channels: int | None = None, bits: int | None = None) -> Splits:
+    """Train, valid and test images (`[H, W, C]`) of the data set `name`, read from the folder `data_root`.
 
     image_size: pixels on a side; chosen freely for `folder`, a fact for every other set.
     seed: draws the ten images of photos32_ten; every other split is the same for all seeds.
     known: for folders of images, the parts of a saved run that goes on (see folder.load_folder).
+    channels, bits: for `folder`, those that image files are read with and that arrays must have; None: what they have.
     Raises ValueError for an unknown name, an image_size that the set does not have or a malformed file, and
     FileNotFoundError, naming the script that gets it, for a missing one.
     """
@@ -32,8 +35,11 @@ def load_splits(name: str, data_root: str, image_size: int, seed: int = 0, known
             return photos.load_photos32()
         case "photos32_ten":
             return photos.load_photos32_ten(seed)
+        case "mnist":
+            return mnist.load_mnist(root)
         case "folder":
-            return folder.load_folder(root, image_size, known)
+            load = arrays.load_arrays if arrays.array_files(root) else folder.load_folder
+            return load(root, image_size, known, channels, bits)
 
 
 def _check(name: str, image_size: int) -> None:

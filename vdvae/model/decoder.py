@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from stable_params import Normal, Parameterization, ResidualNormal
 from vdvae.model.blocks import Block, conv, gelu, run_block, scale_weight
-from vdvae.model.likelihood import LogisticMixture
+from vdvae.model.likelihood import make_likelihood
 from vdvae.settings.block_strings import DecoderBlockSpec, parse_decoder_blocks
 from vdvae.settings.hparams import Hparams
 
@@ -110,11 +110,12 @@ class Decoder(nn.Module):
     def __init__(self, hparams: Hparams):
         super().__init__()
         specs = parse_decoder_blocks(hparams.dec_blocks)
-        self.image_size, self.checkpoint_blocks = hparams.image_size, hparams.checkpoint_blocks
+        self.image_size, self.channels = hparams.image_size, hparams.dataset_spec.channels
+        self.checkpoint_blocks = hparams.checkpoint_blocks
         self.dec_blocks = nn.ModuleList(DecoderBlock(hparams, spec, len(specs)) for spec in specs)
         biased = sorted({spec.resolution for spec in specs if spec.resolution <= hparams.no_bias_above})
         self.bias_xs = nn.ParameterList(nn.Parameter(torch.zeros(1, hparams.widths[res], res, res)) for res in biased)
-        self.out_net = LogisticMixture(hparams.width, hparams.num_mixtures, hparams.dataset_spec.five_bit, hparams.exact_levels)
+        self.out_net = make_likelihood(hparams)
         self.gain = nn.Parameter(torch.ones(1, hparams.width, 1, 1))
         self.bias = nn.Parameter(torch.zeros(1, hparams.width, 1, 1))
 

@@ -15,7 +15,7 @@ class Encoder(nn.Module):
         super().__init__()
         self.widths, self.checkpoint_blocks = hparams.widths, hparams.checkpoint_blocks
         specs = parse_encoder_blocks(hparams.enc_blocks)
-        self.in_conv = conv(3, hparams.width, 3)
+        self.in_conv = conv(hparams.dataset_spec.channels, hparams.width, 3)
         self.enc_blocks = nn.ModuleList()
         for resolution, down_rate in specs:
             width = self.widths[resolution]
@@ -25,7 +25,7 @@ class Encoder(nn.Module):
             self.enc_blocks.append(block)
 
     def forward(self, images: Tensor) -> dict[int, Tensor]:
-        """Input `[B, 3, H, W]` to activations `[B, width[res], res, res]` by resolution, the last block's at each."""
+        """Input `[B, C, H, W]` to activations `[B, width[res], res, res]` by resolution, the last block's at each."""
         x = self.in_conv(images).to(images.dtype)  # under autocast too, blocks add to features in the images' precision
         activations = {x.shape[2]: x}
         for block in self.enc_blocks:

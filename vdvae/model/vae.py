@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from vdvae.model.decoder import Decoder, Latent
 from vdvae.model.encoder import Encoder
+from vdvae.model.likelihood.pixel_layer import PixelScales
 from vdvae.settings.hparams import Hparams
 
 
@@ -21,6 +22,7 @@ class Elbo:
     kl_per_block: Tensor  # [L, B], nats
     latents: tuple[Latent, ...]  # one per decoder block, without graph
     encoding: Tensor  # [B, width, res, res], the encoder's lowest activations, without graph
+    pixels: PixelScales | None = None  # of a likelihood of Normals
 
     def detach(self) -> "Elbo":
         """The same tensors without their graph; nothing is copied."""
@@ -37,9 +39,10 @@ class VAE(nn.Module):
         self.decoder = Decoder(hparams)
 
     def forward(self, input: Tensor, target: Tensor) -> Elbo:
-        """Score a batch: `input` `[B, 3, H, W]` standardised, `target` `[B, H, W, 3]` in [-1, 1].
+        """Score a batch: `input` `[B, C, H, W]` standardised, `target` `[B, H, W, C]` in [-1, 1].
 
-        Draws one standard normal tensor per decoder block, in block order, from the global generator. Distributions and
+        Draws one standard normal tensor per decoder block, in block order, from the global generator, and then the noise of a
+        likelihood of Normals. Distributions and
         likelihood are float32 whatever the convolutions run in. Raises ValueError for tensors of another shape or kind.
         Only after `eval()` does it raise ValueError for a target outside [-1, 1]: in training the host waits for no value.
         """
@@ -54,7 +57,8 @@ class VAE(nn.Module):
         kl_per_block = torch.stack([latent.kl.sum(dim=(1, 2, 3)) for latent in latents])
         rate = kl_per_block.sum(dim=0) / target[0].numel()
         return Elbo((distortion + rate).mean(), distortion, rate, kl_per_block,
-                    tuple(latent.detach() for latent in latents), activations[min(activations)].detach())
+                    tuple(latent.detach() for latent in latents), activations[min(activations)].detach(),
+                    self.decoder.out_net.scales(state, target))
 
     @property
     def latent_shapes(self) -> list[tuple[int, int, int]]:
@@ -63,15 +67,16 @@ class VAE(nn.Module):
 
     @torch.no_grad()
     def encode(self, input: Tensor) -> list[Latent]:
-        """Each block's latent for images `[B, 3, H, W]`, drawn from the posterior; ValueError for another shape."""
+        """Each block's latent for images `[B, C, H, W]`, drawn from the posterior; ValueError for another shape."""
         self._check_input(input)
         return self.decoder(self.encoder(input))[1]
 
     def decode(self, latents: Sequence[Tensor | Latent], temperature: float = 1.0) -> Tensor:
-        """Images uint8 `[B, H, W, 3]` from the latents of the first blocks, as `encode` gives them or z alone.
+        """Images `[B, H, W, C]` from the latents of the first blocks, as `encode` gives them or z alone.
 
-        z is `[B, zdim, res, res]`; the blocks that are missing are drawn from their priors with sigma times
-        `temperature`, the pixels from the likelihood. Raises ValueError unless each z fits its block.
+        They are uint8, for more than 8 bits uint16. z is `[B, zdim, res, res]`; the blocks that are missing are drawn from
+        their priors with sigma times `temperature`, the pixels from the likelihood. Raises ValueError unless each z fits its
+        block.
         """
         given = [latent.z if isinstance(latent, Latent) else latent for latent in latents]
         _check_latents(given, self.latent_shapes)
@@ -79,7 +84,7 @@ class VAE(nn.Module):
 
     @torch.no_grad()
     def sample(self, n: int, temperature: float = 1.0, latents: Sequence[Tensor] = ()) -> Tensor:
-        """`n` images, uint8 `[n, H, W, 3]`; `latents` gives z of the first blocks, the rest is drawn from the priors.
+        """`n` images as `decode` gives them; `latents` gives z of the first blocks, the rest is drawn from the priors.
 
         Raises ValueError for n below 1.
         """
@@ -88,14 +93,14 @@ class VAE(nn.Module):
         return self.decoder.out_net.sample(self.decoder.generate(n, temperature, latents))
 
     def _check_input(self, input: Tensor) -> None:
-        size = self.decoder.image_size
-        if tuple(input.shape[1:]) != (3, size, size):
-            raise ValueError(f"input is {list(input.shape)}, it must be [B, 3, {size}, {size}]")
+        size, channels = self.decoder.image_size, self.decoder.channels
+        if tuple(input.shape[1:]) != (channels, size, size):
+            raise ValueError(f"input is {list(input.shape)}, it must be [B, {channels}, {size}, {size}]")
 
     def _check_target(self, target: Tensor) -> None:
-        size = self.decoder.image_size
-        if tuple(target.shape[1:]) != (size, size, 3) or not target.is_floating_point():
-            raise ValueError(f"target is {target.dtype} {list(target.shape)}, it must be float [B, {size}, {size}, 3]")
+        size, channels = self.decoder.image_size, self.decoder.channels
+        if tuple(target.shape[1:]) != (size, size, channels) or not target.is_floating_point():
+            raise ValueError(f"target is {target.dtype} {list(target.shape)}, it must be float [B, {size}, {size}, {channels}]")
         if not self.training and bool((target.abs() > 1).any()):
             raise ValueError(f"target lies in [{target.min():g}, {target.max():g}], it must lie in [-1, 1]")
 

@@ -77,6 +77,9 @@ class Origin:
     the largest gradient of a KL. The extremes are those of the block's Normals on this rank's batch: log sigmas in nats,
     location differences between posterior and prior in units of the prior's sigma. NaN entries are left out, infinities
     are not; an extreme is NaN if nothing is left.
+
+    A likelihood of Normals has `pixel` and `pixel_log_sigma` whatever the origin: row, column and channel of the pixel whose
+    mean has the largest gradient, or the first one that is not finite, and its log sigma in nats.
     """
 
     origin: str
@@ -88,6 +91,8 @@ class Origin:
     posterior_log_sigma_min: float | None = None
     posterior_log_sigma_max: float | None = None
     max_loc_diff_over_sigma: float | None = None
+    pixel: str | None = None
+    pixel_log_sigma: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import imageio.v3 as imageio
+import numpy as np
 
 FOLDER = "tensorboard"  # in the run's folder
 
@@ -46,6 +47,8 @@ class TensorBoard:
         self.writer.flush()
 
     def sheet(self, path: Path, step: int) -> None:
-        """A sample sheet, a PNG."""
-        self.writer.add_image("samples", imageio.imread(path), step, dataformats="HWC")
+        """A sample sheet, a PNG; TensorBoard gets 8 bits of it."""
+        pixels = np.atleast_3d(imageio.imread(path))
+        pixels = (pixels >> 8).astype(np.uint8) if pixels.dtype == np.uint16 else pixels
+        self.writer.add_image("samples", pixels, step, dataformats="HWC")
         self.writer.flush()

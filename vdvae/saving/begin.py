@@ -11,13 +11,14 @@ from typing import TypeVar
 
 import torch
 
-from vdvae.data.parts import Parts
+from vdvae.data.own.parts import Parts
 from vdvae.model.vae import VAE
 from vdvae.ranks.distributed import StartError, World
 from vdvae.ranks.randomness import restore_noise, seed_noise
 from vdvae.records.jsonl import append_whole
 from vdvae.records.log import EVENTS_FILE, FINISHED_FILE, LOG_FILE, TEXT_FILE, RunLogger
 from vdvae.records.tensorboard import TensorBoard, check_tensorboard
+from vdvae.saving.pixels import PIXEL_SETTINGS, with_pixels_of, with_pixels_of_weights
 from vdvae.saving.run_state import Position, load_state_folder, saved_states
 from vdvae.saving.training_state import TrainingState, new_state, new_vae
 from vdvae.settings.hparams import Hparams, HparamsError
@@ -28,21 +29,25 @@ LOGS = (LOG_FILE, TEXT_FILE, EVENTS_FILE)
 MUST_STAY = settings_that_change(Effect.MODEL, Effect.DATA, Effect.TRAINING)  # when a run goes on
 
 Data = TypeVar("Data")
+LoadData = Callable[[Hparams, Parts | None], tuple[Hparams, Data]]
 
 
 def begin_or_resume(hparams: Hparams, world: World,
-                    load_data: Callable[[Parts | None], Data]) -> tuple[Data, TrainingState, RunLogger] | None:
-    """The data, the state to train from and the run's log: of a new run, or with `resume` of the run in the folder.
+                    load_data: LoadData[Data]) -> tuple[Hparams, Data, TrainingState, RunLogger] | None:
+    """The settings, the data, the state to train from and the run's log: of a new run, or with `resume` of that in the folder.
 
     None, with nothing written, if the run in the folder is finished and `hparams` does not ask for more than it did.
-    `load_data` gets the parts of a folder's images that the saved state has, None for a new run. The random generators are
-    set too. Raises StartError on all ranks, before anything is written, when one rank cannot begin: the folder holds another
-    run, a file is missing or damaged, or the saved run had other settings.
+    `load_data` gets the parts of a folder's images that the saved state has, None for a new run. It gives the settings with what
+    the images say of channels, bits and standardisation. The random generators are set too. Raises StartError on all ranks,
+    before anything is written, when one rank cannot begin: the folder holds another run, a file is missing or damaged, or the
+    saved run had other settings.
     """
-    data, state, position, messages = world.agree(lambda: _prepared(hparams, world, load_data))
+    hparams, data, state, position, messages = world.agree(lambda: _prepared(hparams, world, load_data))
     if len(set(world.gather_objects(position and position.iteration))) > 1:
         raise StartError(f"the ranks do not find the same states in {hparams.run_folder}: start again when all machines "
                          "see its files")
+    if len(set(world.gather_objects(tuple(getattr(hparams, name) for name in PIXEL_SETTINGS)))) > 1:
+        raise StartError(f"the ranks do not read the same images in {hparams.data_root}: start again when all machines see its files")
     if any(world.gather_objects(_is_finished(hparams, position))):
         if world.is_main:
             print(f"{hparams.run_folder} is finished, after {position.iteration} updates: nothing is done. A larger "
@@ -57,7 +62,7 @@ def begin_or_resume(hparams: Hparams, world: World,
         log(message)
     if position is not None:
         _log_changes(position, hparams, log)
-    return data, state, log
+    return hparams, data, state, log
 
 
 def begin_test(hparams: Hparams, world: World) -> tuple[VAE, RunLogger]:
@@ -72,27 +77,29 @@ def begin_test(hparams: Hparams, world: World) -> tuple[VAE, RunLogger]:
     return average, log
 
 
-def _prepared(hparams: Hparams, world: World,
-              load_data: Callable[[Parts | None], Data]) -> tuple[Data, TrainingState, Position | None, list[str]]:
-    """The data, the state, the position of the saved state that it comes from (None for a new run), and lines for the log."""
+def _prepared(hparams: Hparams, world: World, load_data: LoadData[Data],
+              ) -> tuple[Hparams, Data, TrainingState, Position | None, list[str]]:
+    """Settings, data, state, the position of the saved state that it comes from (None for a new run), and lines for the log."""
     _check_start(hparams, world)
     if not hparams.resume or (hparams.resume == "auto" and not saved_states(hparams.run_folder)):
-        data, state, position, messages = load_data(None), new_state(hparams, world), None, []
+        hparams, data = load_data(with_pixels_of_weights(hparams), None)
+        state, position, messages = new_state(hparams, world), None, []
         seed_noise(hparams.seed, world)
     else:
-        state = new_state(hparams, world)
-
-        def restore(position: Position, tensors: dict, path: Path) -> None:
-            _check_same_run(position, hparams, world)
+        def restored(position: Position, tensors: dict, path: Path) -> tuple[Hparams, TrainingState]:
+            same = with_pixels_of(hparams, position.hparams)
+            _check_same_run(position, same, world)
+            state = new_state(same, world)
             state.restore(position, tensors, path)
+            return same, state
 
-        position, tensors, messages = load_state_folder(hparams.run_folder, restore)
-        data = load_data(position.images)
+        (same, state), position, tensors, messages = load_state_folder(hparams.run_folder, restored)
+        hparams, data = load_data(same, position.images)
         if not restore_noise(tensors["noise"][world.rank], hparams.seed, position.iteration, world):
             messages.append(f"the run was not saved on {world.device.type}: its noise begins anew, from seed {hparams.seed} "
                             f"and step {position.iteration}")
         messages.append(f"resumed at step {position.iteration} after {position.seconds:.0f} s of training")
-    return data, state, position, messages
+    return hparams, data, state, position, messages
 
 
 def _check_start(hparams: Hparams, world: World) -> None:
@@ -108,7 +115,8 @@ def _check_start(hparams: Hparams, world: World) -> None:
 def _check_same_run(position: Position, hparams: Hparams, world: World) -> None:
     """Raise HparamsError if a setting in MUST_STAY differs that --change does not name, or the number of ranks."""
     # A setting that is younger than the saved run has its default there.
-    saved = vars(replace(hparams, **{name: position.hparams.get(name, getattr(Hparams, name)) for name in MUST_STAY}))
+    before = {name: position.hparams.get(name, getattr(Hparams, name)) for name in MUST_STAY}
+    saved = vars(with_pixels_of(replace(hparams, **before), before))
     new = {name: getattr(hparams, name) for name in MUST_STAY if name not in hparams.changes}
     differing = {name: value for name, value in new.items() if value != saved[name]}
     if differing:
@@ -162,6 +170,7 @@ def log_start(hparams: Hparams, vae: VAE, world: World, log: RunLogger) -> None:
     for name, value in (("mpi_size", world.size), ("local_rank", world.local_rank)):
         log(type="hparam", key=name, value=value)
     count = sum(parameter.numel() for parameter in vae.parameters())
+    log(f"blocks: --enc_blocks {hparams.enc_blocks} --dec_blocks {hparams.dec_blocks}")
     log(f"{hparams.desc}: {count:,} parameters, {world.size} rank(s) on {world.device.type}, PyTorch {torch.__version__}")
 
 

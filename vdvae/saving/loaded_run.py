@@ -16,7 +16,7 @@ WEIGHTS = "latest-model-ema.th"
 
 
 class LoadedRun(NamedTuple):
-    """`vae(*preprocess(images))` scores uint8 images `[B, H, W, 3]` that lie on the model's device."""
+    """`vae(*preprocess(images))` scores images `[B, H, W, C]`, uint8 or uint16, that lie on the model's device."""
 
     vae: VAE  # the averaged weights, without gradients
     hparams: Hparams  # as the run's log has them

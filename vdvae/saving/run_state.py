@@ -7,9 +7,10 @@ import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from vdvae.data.files import written_whole
-from vdvae.data.parts import Parts
+from vdvae.data.own.parts import Parts
 from vdvae.records.step_report import LOSS_TERMS
 from vdvae.records.train_window import Counters, TrainWindow
 from vdvae.records.typed import typed
@@ -17,6 +18,7 @@ from vdvae.saving.checkpoint import CheckpointError, load_tensors, save_tensors
 from vdvae.settings.hparams import Hparams
 
 FOLDER, KEPT, MANIFEST = "state", 2, "manifest.json"
+Restored = TypeVar("Restored")
 _TENSORS, _POSITION = "tensors.pt", "position.json"
 
 
@@ -60,8 +62,9 @@ def saved_states(run_folder: Path) -> list[Path]:
     return sorted((run_folder / FOLDER).glob("step-" + "[0-9]" * 10), reverse=True)
 
 
-def load_state_folder(run_folder: Path, restore: Callable[[Position, dict, Path], None]) -> tuple[Position, dict, list[str]]:
-    """Position and tensors of the newest good state, and a message on each newer one that is not good.
+def load_state_folder(run_folder: Path, restore: Callable[[Position, dict, Path], Restored],
+                      ) -> tuple[Restored, Position, dict, list[str]]:
+    """What `restore` makes of the newest good state, its position and tensors, and a message on each newer one that is not good.
 
     A state is good if its files are those that were saved, its fields have possible values, and `restore` accepts position and
     tensors; else `restore` raises CheckpointError that names the file. Raises FileNotFoundError when there is no checkpoint,
@@ -72,8 +75,7 @@ def load_state_folder(run_folder: Path, restore: Callable[[Position, dict, Path]
         try:
             _check_bytes(folder)
             position, tensors = _read_position(folder / _POSITION), load_tensors(str(folder / _TENSORS))
-            restore(position, tensors, folder / _TENSORS)
-            return position, tensors, damages
+            return restore(position, tensors, folder / _TENSORS), position, tensors, damages
         except CheckpointError as error:
             damages.append(str(error))
     if damages:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from vdvae.data.parts import Parts
+from vdvae.data.own.parts import Parts
 from vdvae.model.vae import VAE
 from vdvae.ranks.distributed import World
 from vdvae.records.train_window import Counters, TrainWindow

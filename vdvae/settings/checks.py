@@ -6,24 +6,30 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from stable_params import parse_parameterization
+from stable_params.pixels import MEANS
 from vdvae.data.spec import DATASETS
 from vdvae.settings.table import SHEET_TEMPERATURES, Settings
 
 CHOICES = {
     "dataset": list(DATASETS),
     "posterior": ["absolute", "residual"],
+    "likelihood": ["logistic_mixture", "normal", "bernoulli"],
+    "pixel_loc": list(MEANS),
+    "binarize": ["random", "threshold"],
     "optimizer": ["adamw", "apex"],
     "precision": [None, "fp32", "tf32", "bf16"],
     "device": [None, "cpu", "cuda"],
     "resume": [None, "must", "auto"],
 }
+OF_LIKELIHOOD = {"pixel_sigma_param": "normal", "pixel_loc": "normal", "binarize": "bernoulli"}
+PIXEL_SCALES = ("bounded", "global")  # beside the flags of stable_params
 
 
 class HparamsError(ValueError):
     """A flag, a set or a combination of values that cannot be used; the message names it and what is allowed."""
 
 
-MAXIMA = {"seed": 2**62, "port": 65535}
+MAXIMA = {"seed": 2**62, "port": 65535, "bits": 16}
 UNLIMITED = ("grad_clip", "skip_threshold")  # inf is no limit
 
 
@@ -31,7 +37,7 @@ def check_number(name: str, value: object, minimum: float | None) -> None:
     """Raise HparamsError for a NaN, an infinity, and a value below `minimum` or above its maximum."""
     if isinstance(value, float) and (math.isnan(value) or math.isinf(value) and name not in UNLIMITED):
         raise HparamsError(f"{name} is {value}, it must be a finite number")
-    if name in MAXIMA and value > MAXIMA[name]:
+    if name in MAXIMA and (value or 0) > MAXIMA[name]:
         raise HparamsError(f"{name} is {value}, it must be at most {MAXIMA[name]}")
     if minimum is not None and value is not None and value < minimum:
         raise HparamsError(f"{name} is {value}, it must be at least {minimum}")
@@ -43,6 +49,9 @@ def check_settings(hparams: Settings) -> None:
     _check_ranges(hparams)
     _check_starts(hparams)
     _check_scales(hparams)
+    _check_pixels(hparams)
+    _check_shown(hparams)
+    _check_likelihood(hparams)
     _check_speed(hparams)
 
 
@@ -91,13 +100,45 @@ def _check_starts(hparams: Settings) -> None:
 def _check_scales(hparams: Settings) -> None:
     for name in ("sigma_param", "posterior_sigma_param", "prior_sigma_param"):
         if getattr(hparams, name) is not None:
-            try:
-                parse_parameterization(getattr(hparams, name))
-            except ValueError as error:
-                raise HparamsError(f"--{name}: {error}") from error
+            _check_scale(name, getattr(hparams, name))
     if hparams.prior_const1 and hparams.prior_sigma_param:
         raise HparamsError(f"--prior_const1 fixes the prior's scale, so --prior_sigma_param {hparams.prior_sigma_param} "
                            "would do nothing: give one of the two")
+
+
+def _check_scale(name: str, flag: str, more: str = "") -> None:
+    try:
+        parse_parameterization(flag)
+    except ValueError as error:
+        raise HparamsError(f"--{name}: {error}{more}") from error
+
+
+def _check_likelihood(hparams: Settings) -> None:
+    for name, likelihood in OF_LIKELIHOOD.items():
+        if getattr(hparams, name) != getattr(Settings, name) and hparams.likelihood != likelihood:
+            raise HparamsError(f"--{name} {getattr(hparams, name)} is for --likelihood {likelihood}, not {hparams.likelihood}: "
+                               "leave out one of the two")
+    if hparams.pixel_sigma_param not in PIXEL_SCALES:
+        _check_scale("pixel_sigma_param", hparams.pixel_sigma_param, f"; or {', '.join(PIXEL_SCALES)}")
+
+
+def _check_pixels(hparams: Settings) -> None:
+    for name in ("channels", "bits"):
+        value, has = getattr(hparams, name), getattr(DATASETS[hparams.dataset], name)
+        if value is not None and has is not None and value != has:
+            raise HparamsError(f"{name} is {value}, but dataset {hparams.dataset} has {has}: leave out --{name}")
+    if hparams.pixel_std == 0:
+        raise HparamsError("pixel_std is 0.0, it must be above 0: all training images have one grey level")
+
+
+def _check_shown(hparams: Settings) -> None:
+    words, channels = hparams.show_channels.split(","), hparams.channels or DATASETS[hparams.dataset].channels
+    if not hparams.show_channels:
+        return
+    if len(words) not in (1, 3) or not all(word.isascii() and word.isdigit() for word in words):
+        raise HparamsError(f"show_channels is {hparams.show_channels!r}, it must be one or three numbers of channels, such as 4,2,0")
+    if channels and max(map(int, words)) >= channels:
+        raise HparamsError(f"show_channels is {hparams.show_channels}, but the images have channels 0 to {channels - 1}")
 
 
 def _check_speed(hparams: Settings) -> None:

@@ -11,9 +11,10 @@ from typing import get_args
 from stable_params import Constant, Parameterization, parse_parameterization
 from vdvae.data.spec import DATASETS, DatasetSpec
 from vdvae.settings.architecture_checks import check_architecture
+from vdvae.settings.auto_blocks import auto_decoder_blocks, auto_encoder_blocks
 from vdvae.settings.block_strings import Widths, parse_encoder_blocks
 from vdvae.settings.checks import HparamsError, check_number, check_settings, nearest
-from vdvae.settings.table import CHANGEABLE, GROUPS, Settings
+from vdvae.settings.table import CHANGEABLE, GROUPS, STABLE, Settings
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 # pyproject.toml puts the sets into the package that it builds; in a clone they lie beside the package.
@@ -37,10 +38,21 @@ class Hparams(Settings):
         if size is None:
             raise HparamsError(f"dataset {self.dataset} has images of any size: give --image_size")
         object.__setattr__(self, "image_size", size)
+        self._build_blocks(size)
         if self.exact_levels is None:
             object.__setattr__(self, "exact_levels", not self.dataset_spec.published)
         _check_first_resolution(self.enc_blocks, size)
         check_architecture(self.enc_blocks, self.dec_blocks, self.widths, size, self.bottleneck_multiple)
+
+    def _build_blocks(self, size: int) -> None:
+        """Put block strings in the place of `auto`; what is saved are the strings, without `blocks`."""
+        automatic = [name for name in ("enc_blocks", "dec_blocks") if getattr(self, name) == "auto"]
+        if bool(automatic) != bool(self.blocks):
+            raise HparamsError("--blocks says how many --enc_blocks auto and --dec_blocks auto make: give all or none of them")
+        for name in automatic:
+            build = auto_encoder_blocks if name == "enc_blocks" else auto_decoder_blocks
+            object.__setattr__(self, name, build(size, self.blocks))
+        object.__setattr__(self, "blocks", None)
 
     @property
     def run_folder(self) -> Path:
@@ -49,8 +61,23 @@ class Hparams(Settings):
 
     @property
     def dataset_spec(self) -> DatasetSpec:
-        """Input range, target depth and native size of the data set."""
-        return DATASETS[self.dataset]
+        """The facts of the data set, with what the settings say instead.
+
+        A folder whose images nobody has looked at counts as RGB in 8 bits, mid grey being 0 and a quarter of the range 1.
+        """
+        spec = DATASETS[self.dataset]
+        bits = self.bits or spec.bits or 8
+        finer = 1 if spec.bits else (2**bits - 1) / 255  # grey levels in one of 8 bits
+        shift = spec.shift * finer if self.pixel_mean is None else -self.pixel_mean
+        scale = spec.scale / finer if self.pixel_std is None else 1 / self.pixel_std
+        binarize = self.binarize if self.likelihood == "bernoulli" else None
+        channels = self.channels or spec.channels or 3
+        return replace(spec, channels=channels, bits=bits, shift=shift, scale=scale, binarize=binarize)
+
+    @property
+    def shown_channels(self) -> list[int]:
+        """The channels that sheets and PNG files show; none: those that data/image_file.py chooses."""
+        return [int(channel) for channel in self.show_channels.split(",") if channel]
 
     @property
     def widths(self) -> Widths:
@@ -82,6 +109,7 @@ def load_hparams(argv: list[str]) -> Hparams:
     for an unknown flag, set or key, a value of the wrong type or out of range, and block strings that do not fit together.
     """
     flags = vars(_parser().parse_args([_as_switch(argument) for argument in argv]))
+    flags = _with_stable_scales(flags) if flags.pop("stable", False) else flags
     values = {}
     for name in filter(None, (part.strip() for part in flags.get("hps", "").split(","))):
         values.update(read_set(name))
@@ -94,13 +122,21 @@ def load_hparams(argv: list[str]) -> Hparams:
         raise HparamsError(str(error)) from error
 
 
+def _with_stable_scales(flags: dict) -> dict:
+    given = next((name for name in STABLE if name in flags), None)
+    if given:
+        raise HparamsError(f"--stable chooses the scales of the latents: leave out --{given} or --stable")
+    return {**flags, **STABLE}
+
+
 def _check_first_resolution(enc_blocks: str, image_size: int) -> None:
     first = parse_encoder_blocks(enc_blocks)[0].resolution
     if first != image_size:
         sizes = {name: _image_size(read_set(name)) for name in available_sets()}
         fitting = ", ".join(name for name, size in sizes.items() if size == image_size)
         instead = f"sets for {image_size}: {fitting}" if fitting else f"there are sets for {sorted(set(sizes.values()))}"
-        raise HparamsError(f"image_size is {image_size}, but enc_blocks begin at {first}; {instead}")
+        raise HparamsError(f"image_size is {image_size}, but enc_blocks begin at {first}; {instead}; or for any size --enc_blocks "
+                           "auto --dec_blocks auto --blocks N")
 
 
 def _image_size(values: dict) -> int:
@@ -186,6 +222,9 @@ def _parser() -> argparse.ArgumentParser:
     group = parser
     for item in fields(Hparams):
         group = parser.add_argument_group(GROUPS[item.name]) if item.name in GROUPS else group
+        if item.name == "sigma_param":
+            group.add_argument("--stable", action="store_true", help="the scales that bear the most: as --sigma_param explin "
+                               "--prior_const1, whatever the sets say")
         names = ["--hps", "--hparam_sets"] if item.name == "hps" else [f"--{item.name}"]
         meaning = f"{item.metadata['meaning']} (default: {item.default})".replace("%", "%%")
         if item.name == "resume":

@@ -30,6 +30,9 @@ GROUPS = {  # of --help, by the first setting of each
 }
 # What --change sets in a saved run: numbers that each update takes as they are.
 CHANGEABLE = ("lr", "warmup_iters", "wd", "adam_beta1", "adam_beta2", "ema_rate", "grad_clip", "skip_threshold")
+# What --stable sets; experiments/EXPERIMENTS.md has the runs that decided it.
+STABLE = {"sigma_param": "explin", "posterior_sigma_param": None, "prior_sigma_param": None, "prior_const1": True,
+          "posterior": "absolute"}
 SHEET_TEMPERATURES = (1.0, 0.9, 0.8, 0.7)  # of the rows of free samples on a sample sheet, from the top
 
 
@@ -48,20 +51,31 @@ class Settings:
     prior_const1: bool = setting(False, "fix the scale of every prior to 1", MODEL)
     posterior: str = setting("absolute", "absolute, or residual: posteriors in units of their priors, as in NVAE", MODEL)
 
-    enc_blocks: str | None = setting(None, "encoder blocks, for example 32x11,32d2,16x6; needed", MODEL)
-    dec_blocks: str | None = setting(None, "decoder blocks, for example 1x1,4m1,4x2; needed", MODEL)
+    enc_blocks: str | None = setting(None, "encoder blocks, for example 32x11,32d2,16x6, or auto; needed", MODEL)
+    dec_blocks: str | None = setting(None, "decoder blocks, for example 1x1,4m1,4x2, or auto; needed", MODEL)
+    blocks: int | None = setting(None, "with auto: how many decoder blocks", MODEL, 1)
     width: int = setting(512, "channels of the features", MODEL, 1)
     custom_width_str: str = setting("", "channels at single resolutions, for example 512:32,256:64", MODEL)
     zdim: int = setting(16, "channels of each latent", MODEL, 1)
     bottleneck_multiple: float = setting(0.25, "middle channels of a block as a share of its width", MODEL, 0)
     no_bias_above: int = setting(64, "largest decoder resolution with a learned initial state", MODEL, 0)
+    likelihood: str = setting("logistic_mixture", "of the pixels: logistic_mixture, normal or bernoulli", MODEL)
     num_mixtures: int = setting(10, "logistics in the mixture of each pixel", MODEL, 1)
+    pixel_sigma_param: str = setting(
+        "bounded", "scale of normal pixels: bounded (from a grey level to the range), global (one for all), exp, ...", MODEL)
+    pixel_loc: str = setting("sigmoid", "mean of normal pixels: sigmoid of the network's output, or identity", MODEL)
     exact_levels: bool | None = setting(
         None, "grey levels whose probabilities sum to 1, samples rounded to the nearest; none: unless the set is published", MODEL)
 
     dataset: str = setting("cifar10", f"one of {', '.join(DATASETS)}", DATA)
     data_root: str = setting("./", "folder that holds the data set", NOTHING)
     image_size: int | None = setting(None, "height and width of the images; none: the data set's", DATA, 1)
+    channels: int | None = setting(None, "channels of a pixel; none: those of the data set's images", DATA, 1)
+    bits: int | None = setting(None, "bits of a channel, 16 at most; none: those of the data set's images", DATA, 1)
+    pixel_mean: float | None = setting(None, "grey level that is the network's input 0; none: the data set's", DATA, 0)
+    pixel_std: float | None = setting(None, "grey levels in a unit of the network's input; none: the data set's", DATA, 0)
+    binarize: str = setting(
+        "random", "with bernoulli, what is white: random, as likely as the pixel is bright, or threshold, above mid grey", DATA)
     num_workers: int | None = setting(
         None, "loader processes of each rank; none: 2 for image files, and on a GPU for arrays above 2 GB", NOTHING, 0)
 
@@ -105,6 +119,7 @@ class Settings:
     num_images_visualize: int = setting(8, "columns of a sample sheet", NOTHING, 1)
     num_variables_visualize: int = setting(6, "rows of partial reconstructions on a sample sheet", NOTHING, 0)
     num_temperatures_visualize: int = setting(3, "rows of free samples on a sample sheet, 4 at most", NOTHING, 0)
+    show_channels: str = setting("", "channels on sheets and PNG files, for example 4,2,0; none: the first three of more than four", NOTHING)
     tensorboard: bool = setting(False, "write figures and sample sheets for TensorBoard, too, into the run's folder", NOTHING)
     port: int = setting(0, "port on which rank 0 meets the others under mpiexec; 0: a free one", NOTHING, 0)
 

@@ -6,12 +6,15 @@ Only tensors that every update leaves are read, and only after an event.
 import math
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from stable_params import ResidualNormal
 from vdvae.model.decoder import Latent
+from vdvae.model.likelihood.pixel_layer import PixelScales
 from vdvae.model.vae import Elbo
 from vdvae.records.lines import Origin
 from vdvae.step.step_result import StepResult
@@ -21,10 +24,12 @@ def locate(reason: str, result: StepResult, names: list[str]) -> Origin:
     """Where an event with this reason started on this rank; `names` are those of the parameters, in order."""
     elbo = worst_part(result.elbos)
     if reason in ("rate_nan", "distortion_nan"):
-        return locate_loss(elbo)
-    if reason == "grad_nan":
-        return locate_nan_gradient(elbo, names, result.grad_norms)
-    return locate_high_gradient(elbo)
+        origin = locate_loss(elbo)
+    elif reason == "grad_nan":
+        origin = locate_nan_gradient(elbo, names, result.grad_norms)
+    else:
+        origin = locate_high_gradient(elbo)
+    return origin if elbo.pixels is None else replace(origin, **worst_pixel(elbo.pixels))
 
 
 def worst_part(elbos: Sequence[Elbo]) -> Elbo:
@@ -61,9 +66,14 @@ def locate_nan_gradient(elbo: Elbo, names: list[str], grad_norms: Tensor) -> Ori
 
 
 def locate_high_gradient(elbo: Elbo) -> Origin:
-    """Where a large gradient started: the decoder block whose KL (eq. 8) has the largest gradient in its own Normals."""
+    """Where a large gradient started: the decoder block whose KL (eq. 8) has the largest gradient in its own Normals.
+
+    It is the likelihood if that is one of Normals, and the gradient of the distortion in them is larger.
+    """
     norms = [_kl_gradient_norm(latent) for latent in elbo.latents]
     block = max(range(len(norms)), key=norms.__getitem__)
+    if elbo.pixels is not None and _pixel_gradient_norm(elbo.pixels) > norms[block]:
+        return Origin("likelihood", quantity="pixel_gradient")
     return _block_origin(block, elbo.latents[block], "kl_gradient")
 
 
@@ -82,6 +92,20 @@ def _kl_gradient_norm(latent: Latent) -> float:
         by_loc = distance * torch.exp(-log_sigma)
         parts = [by_loc, by_loc, by_log_sigma, by_log_sigma + distance**2]
     return torch.linalg.vector_norm(torch.stack(torch.broadcast_tensors(*parts))).item()
+
+
+def _pixel_gradient_norm(pixels: PixelScales) -> float:
+    """The same of the distortion in means and log sigmas, which is error/sigma and 1 - error^2."""
+    error, log_sigma = pixels.error.double(), pixels.log_sigma.double()
+    return torch.linalg.vector_norm(torch.stack([error * torch.exp(-log_sigma), 1 - error**2])).item()
+
+
+def worst_pixel(pixels: PixelScales) -> dict:
+    """`pixel` and `pixel_log_sigma` of an Origin."""
+    by_loc = (pixels.error.abs().log() - pixels.log_sigma).flatten()  # log of the gradient in the mean
+    worst = torch.where(by_loc.isnan(), math.inf, by_loc).argmax().item()
+    place = np.unravel_index(worst, pixels.log_sigma.shape)[1:]
+    return {"pixel": ",".join(map(str, place)), "pixel_log_sigma": pixels.log_sigma.flatten()[worst].item()}
 
 
 def _part_of(name: str) -> tuple[int, int]:

@@ -37,6 +37,7 @@ def report(run: RunLog) -> dict:
         "reasons": [_reason_row(run, reason) for reason in REASONS],
         "blocks": per_block(run.events),
         "other_origins": per_origin(run.events),
+        "smallest_pixel_scale": smallest_pixel_scale(run.events),
         "over_time": over_time(run.windows),
         "block_bits": run.block_bits,
         "notes": run.notes,
@@ -57,6 +58,17 @@ def per_origin(events: Columns) -> list[dict]:
     """Events of each origin outside the decoder, the one with most events first."""
     groups = events.groups(np.flatnonzero(~events.is_word("origin", "decoder")), "origin")
     return [{"origin": events.value("origin", rows[0]), **_tally(events, rows)} for rows in groups]
+
+
+def smallest_pixel_scale(events: Columns) -> dict | None:
+    """The pixel with the smallest log sigma of all events, NaN the first of all; None for a likelihood without scales."""
+    rows = np.flatnonzero(~events.absent("pixel"))
+    if not len(rows):
+        return None
+    log_sigmas = events["pixel_log_sigma"][rows]
+    row = rows[np.argmin(np.where(np.isnan(log_sigmas), -np.inf, log_sigmas))]
+    return {"pixel": events.value("pixel", row), "log_sigma": events["pixel_log_sigma"][row].item(),
+            "step": int(events["step"][row])}
 
 
 def over_time(windows: Windows) -> list[dict]:
@@ -83,6 +95,10 @@ def render(report: dict) -> str:
         f"final loss: {loss}",
         f"skipped updates: {cell(report['skipped_updates'])}, of them NaN: {cell(report['nan_updates'])}",
     ]
+    pixel = report["smallest_pixel_scale"]
+    if pixel:
+        head.append(f"smallest scale of a pixel in an event: log sigma {cell(pixel['log_sigma'])} at row, column, channel "
+                    f"{pixel['pixel']}, step {pixel['step']}")
     sections = {
         "Reasons": report["reasons"],
         "Decoder blocks (events are counted per rank and reason)": [_block_text(row) for row in report["blocks"]],

@@ -10,11 +10,12 @@ import numpy as np
 from tqdm import tqdm
 
 from vdvae.data.files import filled_whole, written_whole
-from vdvae.data.image_file import write_png
+from vdvae.data.image_file import shown, write_image, write_png
 from vdvae.model.vae import VAE
 from vdvae.ranks.distributed import World
 from vdvae.ranks.randomness import own_noise
 from vdvae.saving.loaded_run import WEIGHTS, load
+from vdvae.settings.hparams import Hparams
 from vdvae.tools.arguments import add_computing, batches, check_new_file, check_new_folder, positive, run_alone, whole
 
 
@@ -22,24 +23,24 @@ def sample_run(run: Path, out: Path, world: World, n: int = 64, temperature: flo
                n_batch: int = 16) -> str:
     """Draw `n` images with the run's averaged weights, write them to `out` and say so; `seed` and `n_batch` decide the noise.
 
-    `out` becomes one sheet if it ends in .png, the array `images` uint8 [n, H, W, 3] if it ends in .npz, and without an
-    ending a folder of 000000.png, 000001.png, ... Raises OSError or ValueError, and then leaves nothing there.
+    `out` becomes one sheet if it ends in .png, the array `images` [n, H, W, C] if it ends in .npz, and without an ending a folder
+    of 000000.png, 000001.png, ..., as write_image writes them. The sheet is as `shown` gives the images. Raises OSError or ValueError, and then leaves nothing there.
     """
     write = _writer(out)
-    vae = load(run, world.device).vae
+    vae, hparams, _ = load(run, world.device)
     with own_noise(seed, world):
-        write(out, _drawn(vae, n, temperature, n_batch))
+        write(out, _drawn(vae, n, temperature, n_batch), hparams)
     return f"{out}: {n} images at temperature {temperature:g}, seed {seed}"
 
 
 def sheet(images: np.ndarray) -> np.ndarray:
-    """Images `[N, H, W, 3]` row by row on one that is about as many images wide as high; black where none is left."""
+    """Images `[N, H, W, C]` row by row on one that is about as many images wide as high; black where none is left."""
     columns = math.ceil(math.sqrt(len(images)))
     rows = math.ceil(len(images) / columns)
-    _, height, width, _ = images.shape
-    places = np.zeros((rows * columns, height, width, 3), np.uint8)
+    _, height, width, channels = images.shape
+    places = np.zeros((rows * columns, height, width, channels), images.dtype)
     places[: len(images)] = images
-    return places.reshape(rows, columns, height, width, 3).swapaxes(1, 2).reshape(rows * height, columns * width, 3)
+    return places.reshape(rows, columns, height, width, -1).swapaxes(1, 2).reshape(rows * height, columns * width, -1)
 
 
 def _drawn(vae: VAE, n: int, temperature: float, n_batch: int) -> Iterator[np.ndarray]:
@@ -58,20 +59,21 @@ def _writer(out: Path):
     return _write_sheet if out.suffix == ".png" else _write_array
 
 
-def _write_sheet(out: Path, drawn: Iterator[np.ndarray]) -> None:
+def _write_sheet(out: Path, drawn: Iterator[np.ndarray], hparams: Hparams) -> None:
     with written_whole(out) as partial:
-        write_png(partial, sheet(np.concatenate(list(drawn))))
+        images = np.concatenate(list(drawn))
+        write_png(partial, sheet(shown(images, hparams.dataset_spec.bits, hparams.shown_channels)))
 
 
-def _write_array(out: Path, drawn: Iterator[np.ndarray]) -> None:
+def _write_array(out: Path, drawn: Iterator[np.ndarray], _: Hparams) -> None:
     with written_whole(out) as partial, open(partial, "wb") as file:
         np.savez(file, images=np.concatenate(list(drawn)))
 
 
-def _write_folder(out: Path, drawn: Iterator[np.ndarray]) -> None:
+def _write_folder(out: Path, drawn: Iterator[np.ndarray], hparams: Hparams) -> None:
     with filled_whole(out):
         for index, image in enumerate(chain.from_iterable(drawn)):
-            write_png(out / f"{index:06d}.png", image)
+            write_image(out / f"{index:06d}.png", image, hparams.dataset_spec.bits, hparams.shown_channels)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -4,7 +4,9 @@ from collections import Counter
 
 from vdvae.ranks.distributed import RunEnded
 from vdvae.records.step_report import NAN_REASONS
+from vdvae.records.run_log import parameterization
 from vdvae.settings.hparams import Hparams
+from vdvae.settings.table import STABLE
 
 
 class Stopped(RunEnded):
@@ -50,8 +52,8 @@ class SkipStreak:
 
 def _advice(reasons: Counter, norms: list[float], hparams: Hparams) -> str:
     if any(reason in reasons for reason in NAN_REASONS):
-        return (f"Losses or gradients are not finite with --sigma_param {hparams.sigma_param}"
-                f"{' --prior_const1' if hparams.prior_const1 else ''}: try --sigma_param explin --prior_const1, "
-                f"or a --lr below {hparams.lr:g}, from a checkpoint before the streak.")
+        scales = parameterization(vars(hparams))
+        return (f"Losses or gradients are not finite with {scales}: try {'' if scales == parameterization(STABLE) else '--stable, or '}"
+                f"a --lr below {hparams.lr:g}, from a checkpoint before the streak.")
     return (f"Gradient norms, {min(norms, default=0):.4g} at the least, are not below --skip_threshold "
             f"{hparams.skip_threshold:g}: try a --lr below {hparams.lr:g}, more --warmup_iters, or a higher threshold.")

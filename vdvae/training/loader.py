@@ -1,6 +1,7 @@
 """Batches of training images for one rank: a fresh order each epoch, no image seen twice in it."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -9,8 +10,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
-from vdvae.data.images import ArrayImages, ImageSet
-from vdvae.data.parts import Parts
+from vdvae.data.images import ArrayImages, ImageSet, Splits
+from vdvae.data.own.arrays import array_files
+from vdvae.data.own.parts import Parts
+from vdvae.data.own.standardise import measured
+from vdvae.data.spec import DATASETS
 from vdvae.data.splits import load_splits
 from vdvae.ranks.distributed import World
 from vdvae.records.screen import ignore_output_errors
@@ -30,19 +34,21 @@ class ResidentImages:
 
     def __init__(self, images: ArrayImages, device: torch.device):
         self.images, self.device = images, device
-        self.pixels = None if device.type == "cpu" else torch.from_numpy(images.array[images.indices]).to(device)
+        # As bytes, of which every device can select some; of uint16 it may not.
+        self.pixels = None if device.type == "cpu" else torch.from_numpy(images.array[images.indices]).view(torch.uint8).to(device)
 
     def batches(self, order: Sequence[int], n_batch: int) -> Iterator[Tensor]:
-        """The full batches uint8 `[n_batch, H, W, 3]` of the images in this order."""
+        """The full batches `[n_batch, H, W, C]` of the images in this order."""
         order = order[: len(order) // n_batch * n_batch]
         if self.pixels is None:
             return (self.images.__getitems__(order[i : i + n_batch]) for i in range(0, len(order), n_batch))
         on_device = torch.tensor(order, device=self.device)
-        return (self.pixels.index_select(0, indices) for indices in on_device.split(n_batch))
+        dtype = torch.uint8 if self.images.bits <= 8 else torch.uint16
+        return (self.pixels.index_select(0, indices).view(dtype) for indices in on_device.split(n_batch))
 
 
 class TrainLoader:
-    """Iterate `epoch(k)` for the uint8 batches `[n_batch, H, W, 3]` of epoch k on this rank.
+    """Iterate `epoch(k)` for the batches `[n_batch, H, W, C]` of epoch k on this rank.
 
     All ranks walk through one permutation of the images, given by seed and epoch, in strides of the number of ranks, so
     the global batches do not depend on how many ranks share them. The incomplete batch at the end is left out.
@@ -118,7 +124,7 @@ def _same(batch: tuple) -> tuple:
 
 
 class TrainingData(NamedTuple):
-    """The images that a run needs; `shown` `[n, H, W, 3]` are the first validation images, for the sample sheets.
+    """The images that a run needs; `shown` `[n, H, W, C]` are the first validation images, for the sample sheets.
 
     `files` has the digests of a folder's files, by part and relative path; a saved state keeps it.
     """
@@ -134,23 +140,37 @@ class TrainingData(NamedTuple):
         return self.train.broken | self.valid.broken | self.test.broken
 
 
-def load_training_data(hparams: Hparams, world: World, known: Parts | None) -> TrainingData:
-    """The data set of `hparams`; raises OSError or ValueError for images that are missing, malformed or too few.
-
-    `known` is `files` of the saved state that the run goes on from, None for a new run.
-    """
+def load_training_data(hparams: Hparams, world: World, known: Parts | None) -> tuple[Hparams, TrainingData]:
+    """load_measured, ready for training; ValueError also for too few images and sheets among them."""
     _check_apart(hparams)
-    splits = load_splits(hparams.dataset, hparams.data_root, hparams.image_size, hparams.seed, known)
+    hparams, splits = load_measured(hparams, known)
     shown = min(hparams.num_images_visualize, len(splits.valid))
     files = {part: images.files for part, images in splits._asdict().items() if images.files}
-    return TrainingData(TrainLoader(splits.train, hparams, world), splits.valid, splits.test,
-                        splits.valid.__getitems__(list(range(shown))), files)
+    return hparams, TrainingData(TrainLoader(splits.train, hparams, world), splits.valid, splits.test,
+                                 splits.valid.__getitems__(list(range(shown))), files)
+
+
+def load_measured(hparams: Hparams, known: Parts | None) -> tuple[Hparams, Splits]:
+    """The data set of `hparams`, and `hparams` with what a folder's images say where they ask for nothing.
+
+    That is channels, bits, and the mean and standard deviation of training images. `known` is `files` of the saved state that
+    the run goes on from, None for a new run. Raises OSError or ValueError for images that are missing or malformed.
+    """
+    splits = load_splits(hparams.dataset, hparams.data_root, hparams.image_size, hparams.seed, known, hparams.channels, hparams.bits)
+    if DATASETS[hparams.dataset].channels is not None:
+        return hparams, splits
+    hparams = replace(hparams, channels=splits.train.image_shape[2], bits=splits.train.bits)
+    if hparams.pixel_mean is None or hparams.pixel_std is None:
+        mean, std = measured(splits.train)
+        hparams = replace(hparams, pixel_mean=mean if hparams.pixel_mean is None else hparams.pixel_mean,
+                          pixel_std=std if hparams.pixel_std is None else hparams.pixel_std)
+    return hparams, splits
 
 
 def _check_apart(hparams: Hparams) -> None:
     """Raise ValueError if the run's sample sheets would be among its images."""
     root = Path(hparams.data_root).resolve()
     has_parts = (root / "train").is_dir()
-    if hparams.dataset == "folder" and not has_parts and Path(hparams.save_dir).resolve().is_relative_to(root):
+    if hparams.dataset == "folder" and not has_parts and not array_files(root) and Path(hparams.save_dir).resolve().is_relative_to(root):
         raise ValueError(f"save_dir {hparams.save_dir} lies in data_root {hparams.data_root}, so the run's sample sheets would "
                          "become images: name your folder of images with --data_root, or another --save_dir")

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from vdvae.data.files import written_whole
 from vdvae.data.images import ImageSet
-from vdvae.data.listing import first_names
+from vdvae.data.own.listing import first_names
 from vdvae.data.preprocess import Preprocess
 from vdvae.ranks.distributed import World
 from vdvae.ranks.randomness import noise_state

@@ -1,15 +1,15 @@
 """One run from its hyper-parameters: prepare everything, then train or test."""
 
 from vdvae.data.preprocess import Preprocess
-from vdvae.data.splits import load_splits
 from vdvae.ranks.distributed import World
 from vdvae.saving.begin import begin_or_resume, begin_test
 from vdvae.saving.owner import owned
+from vdvae.saving.pixels import with_pixels_of_weights
 from vdvae.settings.hparams import Hparams
 from vdvae.step.acceleration import allow_tf32, choose_kernels, for_device
 from vdvae.training.evaluate import evaluate
 from vdvae.training.importance import importance_weighted
-from vdvae.training.loader import load_training_data
+from vdvae.training.loader import load_measured, load_training_data
 from vdvae.training.stop_signals import StopRequest, listening
 from vdvae.training.trainer import Trainer
 
@@ -25,10 +25,10 @@ def run(hparams: Hparams, world: World) -> None:
 
 
 def _train(hparams: Hparams, world: World) -> None:
-    begun = begin_or_resume(hparams, world, lambda known: load_training_data(hparams, world, known))
+    begun = begin_or_resume(hparams, world, lambda hparams, known: load_training_data(hparams, world, known))
     if begun is None:
         return
-    data, state, log = begun
+    hparams, data, state, log = begun
     for note in data.train.notes:
         log(note)
     with listening(StopRequest()) as stop:
@@ -36,7 +36,8 @@ def _train(hparams: Hparams, world: World) -> None:
 
 
 def _test(hparams: Hparams, world: World) -> None:
-    images = world.agree(lambda: load_splits(hparams.dataset, hparams.data_root, hparams.image_size, hparams.seed).test)
+    hparams, splits = world.agree(lambda: load_measured(with_pixels_of_weights(hparams), None))
+    images = splits.test
     vae, log = begin_test(hparams, world)
     for note in images.notes:
         log(note)

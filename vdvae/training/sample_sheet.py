@@ -3,11 +3,10 @@
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from vdvae.data.files import written_whole
-from vdvae.data.image_file import write_png
+from vdvae.data.image_file import shown, write_png
 from vdvae.data.preprocess import Preprocess
 from vdvae.model.vae import VAE
 from vdvae.ranks.distributed import World
@@ -19,7 +18,7 @@ RECONSTRUCTION_TEMPERATURE = 0.1
 
 
 def sheet_rows(vae: VAE, originals: Tensor, preprocess: Preprocess, hparams: Hparams) -> list[Tensor]:
-    """Rows of uint8 images `[B, H, W, 3]`: the originals; reconstructions whose first k latents are the posterior's, for
+    """Rows of images `[B, H, W, C]`: the originals; reconstructions whose first k latents are the posterior's, for
     num_variables_visualize values of k, the rest drawn at temperature 0.1; samples at 1.0, 0.9, 0.8, 0.7."""
     latents = [latent.z for latent in vae.encode(preprocess(originals).input)]
     depths = np.linspace(0, 1, hparams.num_variables_visualize + 2)[1:-1] * len(latents)
@@ -30,8 +29,8 @@ def sheet_rows(vae: VAE, originals: Tensor, preprocess: Preprocess, hparams: Hpa
 
 
 def tile(rows: list[Tensor]) -> np.ndarray:
-    """Rows of `[B, H, W, 3]` as one image `[rows * H, B * W, 3]`."""
-    return torch.cat([torch.cat(list(row), dim=1) for row in rows], dim=0).cpu().numpy()
+    """Rows of `[B, H, W, C]` as one image `[rows * H, B * W, C]`."""
+    return np.concatenate([np.concatenate(list(row.cpu().numpy()), axis=1) for row in rows])
 
 
 def write_sample_sheet(path: Path, vae: VAE, originals: Tensor, preprocess: Preprocess, hparams: Hparams,
@@ -40,4 +39,4 @@ def write_sample_sheet(path: Path, vae: VAE, originals: Tensor, preprocess: Prep
     with own_noise(hparams.seed, world):
         rows = sheet_rows(vae, originals.to(world.device), preprocess, hparams)
     with written_whole(path) as partial:
-        write_png(partial, tile(rows))
+        write_png(partial, shown(tile(rows), hparams.dataset_spec.bits, hparams.shown_channels))

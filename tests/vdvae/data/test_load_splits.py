@@ -39,6 +39,7 @@ def test_folder_needs_a_positive_size():
         ("cifar10", "data_batch_1", "setup_cifar10.sh"),
         ("imagenet32", "imagenet32-train.npy", "setup_imagenet.sh imagenet32"),
         ("imagenet64", "imagenet64-train.npy", "setup_imagenet.sh imagenet64"),
+        ("mnist", "mnist.npz", "setup_mnist.sh"),
         ("ffhq_256", "ffhq-256.npy", "setup_ffhq256.sh"),
         ("ffhq_1024", "ffhq1024/train", "setup_ffhq1024.sh"),
     ],

@@ -5,6 +5,7 @@ import torch
 
 from vdvae.data.preprocess import Batch, Preprocess
 from vdvae.data.spec import DATASETS, DatasetSpec
+from vdvae.settings.hparams import load_hparams
 
 FLOAT32_EPS = torch.finfo(torch.float32).eps
 
@@ -15,7 +16,7 @@ def images() -> torch.Tensor:
     return torch.arange(256).to(torch.uint8).reshape(2, 4, 8, 4)
 
 
-@pytest.mark.parametrize("name", DATASETS)
+@pytest.mark.parametrize("name", [name for name, spec in DATASETS.items() if spec.bits])
 def test_values_layout_and_dtype(images, name):
     """Three float32 roundings, each relative to a value no larger than 255 * scale before the difference is taken."""
     spec = DATASETS[name]
@@ -63,6 +64,28 @@ def test_images_that_are_not_contiguous(images):
     for view in (flipped, strided):
         for given, expected in zip(preprocess(view), preprocess(view.clone(memory_format=torch.contiguous_format))):
             assert torch.equal(given, expected) and given.is_contiguous()
+
+
+@pytest.mark.parametrize("bits", [1, 7, 8, 12, 16])
+def test_levels_of_any_depth(bits):
+    """0 and the top level become -1 and 1, mid grey 0; --pixel_mean and --pixel_std standardise."""
+    images = torch.tensor([0, 2 ** (bits - 1) - 1, 2 ** (bits - 1), 2**bits - 1]).reshape(1, 2, 2, 1)
+    images = images.to(torch.uint8 if bits <= 8 else torch.uint16)
+    flags = ["--hps", "own32", "--channels", 1, "--bits", bits, "--pixel_mean", 0.5, "--pixel_std", 0.25]
+    network_input, target = Preprocess(load_hparams(list(map(str, flags))).dataset_spec)(images)
+    levels = target.double().flatten()
+    half_step = 1 / (2**bits - 1)
+    torch.testing.assert_close(levels, torch.tensor([-1, -half_step, half_step, 1]).double(), rtol=0, atol=6e-8)
+    assert torch.equal(network_input.double().flatten(), images.double().flatten() * 4 - 2)
+    with pytest.raises(TypeError, match=rf"images of {bits} bits must be torch.uint\d+, got torch.uint\d+"):
+        Preprocess(DatasetSpec("any", 2, 0.0, 1.0, bits=bits))(images.to(torch.uint16 if bits <= 8 else torch.uint8))
+
+
+def test_a_folder_that_nobody_has_looked_at_is_centred_on_mid_grey_in_any_depth():
+    """As runs from before these settings were."""
+    for flags, expected in (([], (3, 8, -127.5, 1 / 64)), (["--bits", "16"], (3, 16, -32767.5, 255 / 65535 / 64))):
+        spec = load_hparams(["--hps", "own32", *flags]).dataset_spec
+        assert (spec.channels, spec.bits, spec.shift, spec.scale) == expected
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.int64, torch.int8])

@@ -17,6 +17,7 @@ def test_names_and_sizes():
         "ffhq_1024": 1024,
         "photos32": 32,
         "photos32_ten": 32,
+        "mnist": 28,
         "folder": None,
     }
     assert all(spec.name == name for name, spec in DATASETS.items())

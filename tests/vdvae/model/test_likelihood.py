@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from vdvae.model.likelihood import LogisticMixture, MixtureParams
+from vdvae.data.spec import DatasetSpec
+from vdvae.model.likelihood.logistic_mixture import LogisticMixture, MixtureParams
 
 
-def mixture(logits, means, log_scales, coeffs, **grid) -> LogisticMixture:
+def mixture(logits, means, log_scales, coeffs, five_bit=False, exact=False) -> LogisticMixture:
     """A layer whose output is the given parameters at every pixel: shapes [M] and [3, M]."""
-    count = len(logits)
-    layer = LogisticMixture(1, count, **grid)
+    layer = LogisticMixture(1, DatasetSpec("any", 8, 0.0, 1.0, five_bit), len(logits), exact)
     values = torch.cat([torch.tensor(logits), torch.tensor([means, log_scales, coeffs]).permute(1, 0, 2).flatten()])
     layer.out_conv.weight.data.zero_()
     layer.out_conv.bias.data.copy_(values)

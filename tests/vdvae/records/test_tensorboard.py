@@ -63,6 +63,17 @@ def test_a_nan_is_a_nan(tmp_path):
     assert step == 3 and np.isnan(value) and scalars(read(tmp_path), "train/rate") == [(3, float("inf"))]
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_grey_sheet_is_shown_in_its_upper_eight_bits(tmp_path, dtype):
+    from vdvae.records.tensorboard import TensorBoard
+
+    ramp = np.arange(16, dtype=np.uint8).reshape(4, 4) * 16
+    imageio.imwrite(tmp_path / "sheet.png", ramp.astype(dtype) << (8 if dtype == np.uint16 else 0))
+    TensorBoard(tmp_path, 0).sheet(tmp_path / "sheet.png", 0)
+    [image] = read(tmp_path).Images("samples")
+    assert np.array_equal(imageio.imread(image.encoded_image_string), np.stack([ramp] * 3, axis=-1))
+
+
 def test_without_the_package_nothing_begins(tmp_path, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(StartError, match="--tensorboard needs the package tensorboard"):

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import math
 import shutil
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from vdvae.saving.run_state import saved_states
 from vdvae.settings.hparams import HparamsError
 from vdvae.step.train_step import TrainStep
 from vdvae.training import outputs as outputs_module
-from vdvae.training.endings import NotSaved, Stopped, Stuck
+from vdvae.training.endings import NotSaved, SkipStreak, Stopped, Stuck
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -48,7 +49,7 @@ def test_a_run_that_began_from_given_files_goes_on_to_the_bit(undisturbed, tmp_p
 
 def test_a_run_whose_images_are_too_many_to_reside_goes_on_to_the_bit(tmp_path, monkeypatch):
     monkeypatch.setattr("vdvae.training.loader.RESIDENT_BYTES", 0)
-    monkeypatch.setattr("vdvae.data.npy_files.IMAGENET_VALID", 4)
+    monkeypatch.setattr("vdvae.data.sets.npy_files.IMAGENET_VALID", 4)
     generator = np.random.default_rng(0)
     for part in ("train", "valid"):
         np.save(tmp_path / f"imagenet32-{part}.npy", generator.integers(0, 256, (14, 32, 32, 3), dtype=np.uint8))
@@ -61,6 +62,17 @@ def test_a_run_whose_images_are_too_many_to_reside_goes_on_to_the_bit(tmp_path, 
             with pytest.raises(Stopped, match="at step 5"):
                 train(folder, *flags, "--num_workers", first)
         assert_same(train(folder, *flags, "--num_workers", then, "--resume"), whole)
+
+
+@pytest.mark.parametrize("flags", [("--likelihood", "normal", "--skip_threshold", 0.75),
+                                   ("--likelihood", "bernoulli", "--skip_threshold", 0.2)])
+def test_a_run_with_noise_in_its_pixels_goes_on_to_the_bit(tmp_path, monkeypatch, flags):
+    whole = train(tmp_path / "whole", *flags)
+    with monkeypatch.context() as patch:
+        stopping(patch, 3)
+        with pytest.raises(Stopped, match="at step 5"):
+            train(tmp_path / "parts", *flags)
+    assert_same(train(tmp_path / "parts", *flags, "--resume"), whole)
 
 
 def test_a_run_stopped_again_and_again_goes_on_to_the_bit(undisturbed, tmp_path, monkeypatch):
@@ -180,6 +192,14 @@ def test_a_run_that_skips_for_ever_is_stopped_and_says_why(tmp_path):
     assert "not below --skip_threshold 1e-09: try a --lr below 0.03" in str(end.value)
     assert (tmp_path / "run/stuck-model.th").is_file() and end.value.exit_code == 3
     assert read_run(tmp_path / "run").counts["skipped_updates"] == 5
+
+
+@pytest.mark.parametrize("flags, words", [(["--sigma_param", "exp"], "not finite with exp: try --stable, or a --lr below"),
+                                          (["--stable"], "not finite with explin/prior_const1: try a --lr below")])
+def test_a_run_that_is_stuck_in_nans_recommends_stable_scales(small_hparams, flags, words):
+    streak = SkipStreak()
+    streak.add("rate_nan", math.nan, {"origin": "decoder", "block": 3})
+    assert words in streak.message(100, small_hparams(*flags))
 
 
 def test_a_streak_of_skips_is_counted_over_an_interruption(tmp_path, monkeypatch):

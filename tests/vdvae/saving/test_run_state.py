@@ -54,7 +54,7 @@ def sign(state: Path) -> None:
 
 def restored_step(folder: Path) -> tuple[int, list[str]]:
     state = new_state(load_hparams(FLAGS), World())
-    position, _, messages = load_state_folder(folder, state.restore)
+    _, position, _, messages = load_state_folder(folder, state.restore)
     assert state.iteration == position.iteration
     assert all(weight.isfinite().all() for weight in state.vae.parameters())
     return position.iteration, messages

@@ -78,6 +78,12 @@ def test_scales_of_posterior_and_prior():
     assert load_hparams([*CIFAR, "--prior_const1"]).prior_scale == Constant(1.0)
 
 
+def test_stable_sets_the_scales_whatever_the_sets_say(tmp_path):
+    (tmp_path / "own.toml").write_text('posterior_sigma_param = "vanilla"\nprior_sigma_param = "exp"\nposterior = "residual"')
+    hparams = load_hparams(["--hps", f"cifar10,{tmp_path}/own.toml", "--stable"])
+    assert (hparams.posterior_scale, hparams.prior_scale, hparams.posterior) == (ExpLin(), Constant(1.0), "absolute")
+
+
 @pytest.mark.parametrize("flags, words", [
     (["--hps", "cifar"], ["'cifar'", "cifar10", "imagenet64"]),
     ([*CIFAR, "--sigma_parm", "exp"], ["--sigma_parm", "did you mean --sigma_param"]),
@@ -106,7 +112,7 @@ def test_scales_of_posterior_and_prior():
     ([*CIFAR, "--custom_width_str", "32:16"], ["16", "384", "resolution 32"]),
     ([*CIFAR, "--custom_width_str", "8:32"], ["32 at resolution 8", "384"]),
     ([*CIFAR, "--image_size", "64"], ["image_size is 64", "begin at 32", "sets for 64: imagenet64, own64"]),
-    ([*CIFAR, "--image_size", "48"], ["image_size is 48", "sets for [32, 64, 128, 256, 1024]"]),
+    ([*CIFAR, "--image_size", "48"], ["image_size is 48", "sets for [28, 32, 64, 128, 256, 1024]"]),
     ([*CIFAR, "--dec_blocks", "1x1,4m1,32m4,16m4"], ["[16, 32]"]),
     ([*CIFAR, "--dec_blocks", "4x1,32m4"], ["end at resolution 1", "[4, 32]"]),
     ([*CIFAR, "--dec_blocks", "1x1,5m1,32m5"], ["works at 5", "[1, 4, 8, 16, 32]"]),
@@ -117,6 +123,12 @@ def test_scales_of_posterior_and_prior():
     ([*CIFAR, "--resume", "--change", "width=3"], ["'width' cannot change", "allowed: lr, "]),
     ([*CIFAR, "--resume", "--change", "lr"], ["--change lr", "write lr=NUMBER"]),
     ([*CIFAR, "--resume", "--change", "lr=-1"], ["lr is -1.0", "at least 0"]),
+    ([*CIFAR, "--stable", "--sigma_param", "exp"], ["--stable", "leave out --sigma_param"]),
+    ([*CIFAR, "--channels", "1"], ["channels is 1", "dataset cifar10 has 3", "leave out --channels"]),
+    ([*CIFAR, "--bits", "16"], ["bits is 16", "dataset cifar10 has 8"]),
+    (["--hps", "own32", "--bits", "17"], ["bits is 17", "at most 16"]),
+    (["--hps", "own32", "--channels", "0"], ["channels is 0", "at least 1"]),
+    (["--hps", "own32", "--pixel_std", "0"], ["pixel_std is 0.0", "above 0"]),
     ([*CIFAR, "--bottleneck_multiple", "0.001"], ["0.001", "384"]),
 ])
 def test_errors_name_the_value_and_what_is_allowed(flags, words):

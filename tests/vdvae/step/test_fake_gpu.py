@@ -26,7 +26,9 @@ FLAGS = [
     *(("--sigma_param", example.flag) for example in PARAMETERIZATIONS.values()),
     ("--prior_const1",), ("--posterior", "residual"), ("--checkpoint_blocks",), ("--accumulate_steps", 2),
     ("--spectral_reg", 0.1), ("--precision", "bf16"), ("--precision", "tf32"), ("--dataset", "folder"),
-    ("--dataset", "ffhq_256", "--image_size", 8),
+    ("--dataset", "ffhq_256", "--image_size", 8), ("--likelihood", "normal"), ("--likelihood", "bernoulli"),
+    ("--likelihood", "normal", "--pixel_sigma_param", "global", "--dataset", "folder", "--bits", 16),
+    ("--dataset", "folder", "--bits", 16),
 ]
 
 

@@ -7,7 +7,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from vdvae.model.vae import VAE
 from vdvae.ranks.distributed import World
 from vdvae.records.step_report import skip_reasons
-from vdvae.step.locate import locate_high_gradient, locate_loss, locate_nan_gradient
+from vdvae.step.locate import locate, locate_high_gradient, locate_loss, locate_nan_gradient
 from vdvae.step.optimizer import make_optimizer
 from vdvae.step.spectral import SpectralPenalty
 from vdvae.step.step_result import PendingReport
@@ -166,6 +166,31 @@ def test_nan_in_the_target_starts_in_the_likelihood(small_hparams, small_batch):
     assert locate_loss(result.elbos[0]).origin == "likelihood"
 
 
+NORMAL = ("--likelihood", "normal", "--pixel_sigma_param", "exp")
+
+
+@pytest.mark.parametrize("log_sigma, reason", [(-60.0, "distortion_nan"), (-12.0, "high_grad"), (torch.nan, "distortion_nan")])
+def test_a_decoded_scale_that_collapses_is_named_with_its_pixel_and_value(small_hparams, small_batch, log_sigma, reason):
+    """The scale of one channel, green; at -60 the squared error overflows."""
+    step = make_step(small_hparams(*NORMAL))
+    layer = step.model.decoder.out_net.out_conv
+    layer.weight.data[4] = 0
+    layer.bias.data[4] = log_sigma
+    result = step(*small_batch, 1e-3)
+    assert report(result) == {reason: [0]}
+    origin = locate(reason, result, [name for name, _ in step.model.named_parameters()])
+    row, column, channel = map(int, origin.pixel.split(","))
+    assert origin.origin == "likelihood" and 0 <= row < 8 and 0 <= column < 8 and channel == 1
+    assert repr(origin.pixel_log_sigma) == repr(log_sigma)
+
+
+def test_a_kl_that_blows_up_is_not_blamed_on_normal_pixels(small_hparams, small_batch):
+    step = make_step(small_hparams(*NORMAL, "--sigma_param", "explin"))
+    step.model.decoder.dec_blocks[3].prior.c4.bias.data[4:8] = -10.0
+    origin = locate("high_grad", assert_skipped(step, small_batch, {"high_grad": [0]}), [])
+    assert (origin.origin, origin.block) == ("decoder", 3) and origin.pixel and -3 < origin.pixel_log_sigma < 3
+
+
 @pytest.mark.parametrize("block, resolution", [(1, 4), (3, 8)])
 def test_the_originals_kl_blows_up_in_a_block_that_is_named_and_explin_does_not(small_hparams, small_batch, block, resolution):
     for flag, reasons in (("vanilla", {"rate_nan": [0]}), ("explin", {})):
@@ -205,7 +230,8 @@ class NoReadBack(TorchDispatchMode):
                                    ("--spectral_reg", 0.1), ("--precision", "bf16"), ("--checkpoint_blocks",),
                                    ("--n_batch", 4, "--accumulate_steps", 2), ("--posterior", "residual"),
                                    ("--sigma_param", "upbounded1", "--prior_const1"),
-                                   ("--sigma_param", "bounded0.1_1")])
+                                   ("--sigma_param", "bounded0.1_1"), ("--likelihood", "normal"),
+                                   ("--likelihood", "normal", "--pixel_sigma_param", "global"), ("--likelihood", "bernoulli")])
 def test_the_host_waits_for_nothing_whether_the_update_is_skipped_or_not(small_hparams, small_batch, flags):
     step = make_step(small_hparams(*flags))
     with NoReadBack():

@@ -165,8 +165,8 @@ def test_a_run_failed_by_a_nan_by_its_final_loss_or_by_getting_stuck(write_run):
 def test_the_text_ends_with_the_verdict_and_the_next_command(write_run, capsys):
     vanilla = write_run("v 1", "vanilla", high=2, nan=3)
     assert main([write_run("a", high=1), vanilla]) == 0
-    verdict, _, _, following = capsys.readouterr().out.splitlines()[-4:]  # between them the rule and an empty line
-    assert verdict.startswith("Failed: vanilla in 1 of 1 runs. explin in none of 1.")
+    verdict, _, scales, _, following = capsys.readouterr().out.splitlines()[-5:]  # between them the rule and an empty line
+    assert verdict.startswith("Failed: vanilla in 1 of 1 runs. explin in none of 1.") and "--stable" in scales
     python, command = following.removeprefix("Next, where it began: ").split(" ", 1)
     assert Path(python).resolve() == Path(sys.executable).resolve() and command == f"-m vdvae.inspect '{vanilla}'"
 

@@ -77,6 +77,18 @@ def test_origins_outside_the_decoder(run_folder):
         {"origin": "likelihood", "events": 1, "reasons": {"distortion_nan": 1}, "quantities": {"nll": 1}}]
 
 
+def test_the_smallest_scale_of_a_pixel_is_shown(run_folder, capsys):
+    assert report(read_run(run_folder))["smallest_pixel_scale"] is None
+    with open(run_folder / "events.jsonl", "a") as file:
+        for step, pixel, log_sigma in ((50, "3,7,0", -4.0), (60, "9,8,2", -80.5), (70, "1,2,0", -5)):
+            file.write(json.dumps(EVENTS[-1] | {"step": step, "pixel": pixel, "pixel_log_sigma": log_sigma}) + "\n")
+    assert main([str(run_folder)]) == 0
+    assert "log sigma -80.5 at row, column, channel 9,8,2, step 60" in capsys.readouterr().out
+    with open(run_folder / "events.jsonl", "a") as file:
+        file.write(json.dumps(EVENTS[-1] | {"step": 80, "pixel": "0,0,1", "pixel_log_sigma": math.nan}) + "\n")
+    assert report(read_run(run_folder))["smallest_pixel_scale"]["pixel"] == "0,0,1"
+
+
 def test_reasons_have_updates_and_steps(run_folder):
     reasons = {row["reason"]: tuple(row.values())[1:] for row in report(read_run(run_folder))["reasons"]}
     assert reasons == {

@@ -5,6 +5,7 @@ import math
 from types import SimpleNamespace
 
 import imageio.v3 as imageio
+import numpy as np
 import pytest
 import torch
 
@@ -184,6 +185,15 @@ def test_figure3_labels_rows_once_a_line_and_where_they_differ(tmp_path):
     assert [axes.get_title() for axes in figure.axes] == ["a", "b", "c", "d", "", ""]
     labels = [[text.get_text() for text in axes.get_yticklabels()] for axes in figure.axes[:4]]
     assert labels == [["x", "y"], [], ["x", "z"], ["x", "y"]]
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+def test_figure3_shows_grey_sheets_in_grey_over_the_whole_range(dtype):
+    ramp = np.array([[64, 128]], dtype) * (257 if dtype == "uint16" else 1)
+    png = imageio.imwrite("<bytes>", ramp.astype(dtype), extension=".png")
+    [axes] = draw_figure3({"a": Sheet("samples-0.png", png, 2, 1, [])}).axes
+    [image] = axes.images
+    assert image.to_rgba(image.get_array(), bytes=True)[0].tolist() == [[64, 64, 64, 255], [128, 128, 128, 255]]
 
 
 def test_rates_are_bars_block_by_block_the_mean_over_seeds(make_run):

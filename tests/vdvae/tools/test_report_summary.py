@@ -22,12 +22,18 @@ def group(label, failed, bits=(5.0,), nan=(0,), skipped=(0,), splits=("valid",))
     (None, 1, "Whether vanilla or explin failed is unknown: a log has no counts."),
 ])
 def test_the_verdict_by_who_failed(theirs, ours, verdict):
-    first, rule = sentences([group("vanilla", theirs), group("explin", ours)])
+    first, rule, *_ = sentences([group("vanilla", theirs), group("explin", ours)])
     assert first.startswith(verdict + " ") and rule == RULE
 
 
+def test_stable_scales_are_recommended_where_runs_failed_that_had_others():
+    vanilla, fine, explin, stable = (group(*each) for each in (("vanilla", 1), ("vanilla", 0), ("explin", 0), ("explin/prior_const1", 1)))
+    assert sentences([vanilla, explin])[-1].startswith("The scales that bore the most: --stable, which is explin/prior_const1")
+    assert sentences([vanilla, stable])[-1] == sentences([fine, explin])[-1] == RULE
+
+
 def test_counts_stand_beside_the_baselines_and_a_lone_seeds_loss_is_not_mentioned():
-    first, _ = sentences([group("vanilla", 1, nan=(13,), skipped=(23,)), group("explin", 0, skipped=(2,))])
+    first, *_ = sentences([group("vanilla", 1, nan=(13,), skipped=(23,)), group("explin", 0, skipped=(2,))])
     assert first.endswith("vanilla and explin: NaN updates 13 and 0, skipped updates 23 and 2.")
 
 

@@ -76,14 +76,17 @@ def test_no_host_synchronisation_in_a_step(small_hparams, small_batch, threshold
     assert pending.read().skipped == (threshold == 1e-6)
 
 
-def test_images_that_stay_on_the_gpu_are_those_of_the_loader(small_hparams, monkeypatch):
-    images = ArrayImages(np.random.default_rng(0).integers(0, 256, (23, 8, 8, 3), dtype=np.uint8), np.arange(2, 23))
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_images_that_stay_on_the_gpu_are_those_of_the_loader(small_hparams, monkeypatch, dtype):
+    levels = np.random.default_rng(0).integers(0, np.iinfo(dtype).max, (23, 8, 8, 3), dtype)
+    images = ArrayImages(levels, np.arange(2, 23))
     hparams = small_hparams("--n_batch", 4)
     resident = list(TrainLoader(images, hparams, GPU).epoch(1))
     monkeypatch.setattr("vdvae.training.loader.RESIDENT_BYTES", 0)
     loaded = list(TrainLoader(images, hparams, GPU).epoch(1))
     assert all(batch.device.type == "cuda" for batch in resident)
-    assert torch.equal(torch.stack(resident).cpu(), torch.stack(loaded))
+    for batch, other in zip(resident, loaded, strict=True):
+        assert batch.dtype == other.dtype and torch.equal(batch.cpu(), other)
 
 
 @pytest.mark.parametrize("flags", [("--precision", "bf16"), ("--precision", "bf16", "--compile")], ids=" ".join)

@@ -8,12 +8,12 @@ import pytest
 from PIL import Image
 
 from tests.vdvae.runs import assert_same, stopping, train
-from vdvae.data.folder import load_folder
+from vdvae.data.own.folder import load_folder
 from vdvae.ranks.distributed import StartError
 from vdvae.saving.run_state import _fingerprint, saved_states
 from vdvae.training.endings import Stopped
 
-FLAGS = ["--dataset", "folder", "--image_size", 32, "--num_workers", 0, "--skip_threshold", 1.2, "--data_root"]
+FLAGS = ["--dataset", "folder", "--image_size", 32, "--channels", 3, "--num_workers", 0, "--skip_threshold", 1.2, "--data_root"]
 
 
 @pytest.fixture
@@ -94,7 +94,7 @@ def test_a_run_does_not_write_its_sheets_among_its_images(pictures):
 
 def test_files_that_break_do_not_end_a_run(tmp_path, pictures, capfd):
     """Loader processes read the training images, the trainer's own process the held-out ones."""
-    parts = load_folder(pictures, 32)
+    parts = load_folder(pictures, 32, channels=3)
     bad = [next(iter(parts.train.files)), list(parts.test.files)[-1]]
     for name in bad:
         cut(pictures / name)

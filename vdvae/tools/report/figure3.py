@@ -82,7 +82,7 @@ def draw_figure3(sheets: dict[str, Sheet]) -> Figure:
 
 def _draw_sheet(axes: Axes, title: str, sheet: Sheet, labels: list[str]) -> None:
     axes.set_axis_on()
-    axes.imshow(imread(io.BytesIO(sheet.png)), interpolation="nearest")
+    axes.imshow(imread(io.BytesIO(sheet.png)), interpolation="nearest", cmap="gray", vmin=0, vmax=1)  # of grey: 8 or 16 bits
     axes.set_title(title, fontsize=9)
     row = sheet.height / max(len(labels), 1)
     axes.set_yticks([(n + 0.5) * row for n in range(len(labels))], labels, fontsize=6)

@@ -2,6 +2,8 @@
 
 import math
 
+from vdvae.records.run_log import parameterization
+from vdvae.settings.table import STABLE
 from vdvae.tools.report.table4 import spread_cell
 
 BASELINES = ("vanilla", "original")
@@ -16,7 +18,8 @@ def sentences(groups: list[dict]) -> list[str]:
     others = [group for group in groups if group["parameterization"] != label]
     if label is None or not others:
         return []
-    return [*(f"{_verdict(group, by_label[label])} {_counts(group, by_label[label])}" for group in others), RULE]
+    verdicts = [f"{_verdict(group, by_label[label])} {_counts(group, by_label[label])}" for group in others]
+    return [*verdicts, RULE, *_recommendation(by_label)]
 
 
 def _verdict(group: dict, base: dict) -> str:
@@ -28,6 +31,14 @@ def _verdict(group: dict, base: dict) -> str:
         return f"No run failed ({base['parameterization']}, {group['parameterization']}): this says nothing about stability."
     failed, other = (base, group) if base["failed"] else (group, base)
     return f"Failed: {_failures(failed)}. {other['parameterization']} in none of {other['runs']}."
+
+
+def _recommendation(by_label: dict[str, dict]) -> list[str]:
+    """The scales to take next, if runs failed and none had these scales."""
+    stable = parameterization(STABLE)
+    if stable in by_label or not any(group["failed"] for group in by_label.values()):
+        return []
+    return [f"The scales that bore the most: --stable, which is {stable} (experiments/EXPERIMENTS.md)."]
 
 
 def _failures(group: dict) -> str:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from vdvae.data.folder import TRIES, PartOfFolder, load_folder
+from vdvae.data.own.folder import TRIES, PartOfFolder, load_folder
 from vdvae.data.splits import load_splits
 
 

@@ -3,7 +3,7 @@
 import hashlib
 import os
 
-from vdvae.data.listing import first_names
+from vdvae.data.own.listing import first_names
 
 PARTS = ("train", "valid", "test")
 HELD_OUT_PERCENT = 10  # for valid, and as much for test

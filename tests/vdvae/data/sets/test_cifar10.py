@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn.model_selection import train_test_split
 
-from vdvae.data.cifar10 import read_batch, train_valid_indices, unpickle
+from vdvae.data.sets.cifar10 import read_batch, train_valid_indices, unpickle
 from vdvae.data.splits import load_splits
 
 NAMES = ["data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5", "test_batch"]
@@ -129,7 +129,7 @@ def test_truncated_file(tmp_path, keep):
     ],
 )
 def test_wrong_content(tmp_path, monkeypatch, content, found):
-    monkeypatch.setattr("vdvae.data.cifar10.unpickle", lambda path: content)
+    monkeypatch.setattr("vdvae.data.sets.cifar10.unpickle", lambda path: content)
     with pytest.raises(ValueError, match=f"data_batch_2 must hold .*{found}"):
         read_batch(tmp_path / "data_batch_2")
 

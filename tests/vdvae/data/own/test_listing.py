@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vdvae.data.listing import checked_images, list_images
+from vdvae.data.own.listing import checked_images, list_images
 
 
 def found(root) -> list[str]:
@@ -30,13 +30,13 @@ def test_files_of_other_types_are_counted(tmp_path, write_flat):
     write_flat("a.png", 1)
     for name in ("1.HEIC", "2.heic", "notes.txt", "README"):
         (tmp_path / name).write_text("")
-    assert checked_images(tmp_path)[1] == [f"left out below {tmp_path}, by type: .heic 2, .txt 1, no ending 1"]
+    assert checked_images(tmp_path).notes == [f"left out below {tmp_path}, by type: .heic 2, .txt 1, no ending 1"]
 
 
 def test_a_folder_that_must_not_be_opened_is_counted_and_the_rest_is_read(tmp_path, write_flat, monkeypatch):
     write_flat("a.png", 1), write_flat("locked/b.png", 2)
     monkeypatch.setattr(os, "access", lambda path, mode: path.name != "locked")  # the tests may run as root, who may open all
-    files, notes = checked_images(tmp_path)
+    files, _, notes = checked_images(tmp_path)
     assert list(files) == ["a.png"] and notes == [f"left out below {tmp_path}, by type: folder without permission 1"]
 
 
@@ -55,7 +55,7 @@ def test_what_cannot_be_used_is_named_with_the_reason_and_left_out(tmp_path, wri
         write_flat(f"{i:02}.png", i)
     (tmp_path / "text.jpg").write_text("hello")
     (tmp_path / "gone.png").symlink_to(tmp_path / "nowhere.png")
-    files, notes = checked_images(tmp_path)
+    files, _, notes = checked_images(tmp_path)
     assert list(files) == [f"{i:02}.png" for i in range(18)]
     assert notes == [f"left out, as they cannot be used: 2 of 20 images below {tmp_path}: "
                      "gone.png (No such file or directory), text.jpg (not an image)"]
@@ -67,7 +67,7 @@ def test_what_cannot_be_used_is_named_with_the_reason_and_left_out(tmp_path, wri
 def test_one_file_that_cannot_be_used_is_never_too_much(tmp_path, write_flat):
     write_flat("a.png", 1)
     Image.fromarray(np.zeros((4, 4), np.float32)).save(tmp_path / "deep.tiff")
-    files, [note] = checked_images(tmp_path)
+    files, _, [note] = checked_images(tmp_path)
     assert list(files) == ["a.png"] and "deep.tiff (pixels of 32 bits, 8 and 16 can be read)" in note
     (tmp_path / "a.png").unlink()
     with pytest.raises(ValueError, match="1 of 1 images below"):
@@ -82,7 +82,7 @@ def test_the_second_time_only_changed_files_are_opened(tmp_path, write_flat, mon
     monkeypatch.setattr(Image, "open", lambda file: opened.append(os.path.basename(file.name)) or original(file))
     assert checked_images(tmp_path) == first and opened == []
     write_flat("1.png", 9, (5, 5))
-    changed, _ = checked_images(tmp_path)
+    changed, _, _ = checked_images(tmp_path)
     assert opened == ["1.png"] and changed["1.png"] != first[0]["1.png"] and changed["2.png"] == first[0]["2.png"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["0.png", "1.png", "2.png"] and len(list(cache.iterdir())) == 1
 
@@ -111,5 +111,5 @@ def test_digests_are_of_the_content(tmp_path, write_flat):
         other = large.copy()
         other[row] ^= 1
         Image.fromarray(other).save(tmp_path / f"other{row}.bmp")
-    files, _ = checked_images(tmp_path)
+    files, _, _ = checked_images(tmp_path)
     assert files["a.png"] == files["copy.png"] and len(set(files.values())) == 5

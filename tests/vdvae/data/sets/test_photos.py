@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from vdvae.data.photos import halve, photographs, split_crops
+from vdvae.data.sets.photos import halve, photographs, split_crops
 from vdvae.data.spec import DATASETS
 from vdvae.data.splits import load_splits
 

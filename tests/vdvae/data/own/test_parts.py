@@ -2,7 +2,7 @@
 
 import pytest
 
-from vdvae.data.parts import PARTS, changes, part_of, split_by_name
+from vdvae.data.own.parts import PARTS, changes, part_of, split_by_name
 
 
 def files(*numbers: int) -> dict[str, str]:

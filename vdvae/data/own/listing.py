@@ -7,16 +7,25 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
 from vdvae.data.files import written_whole
-from vdvae.data.image_file import SUFFIXES, UNDECODABLE
+from vdvae.data.image_file import SUFFIXES, UNDECODABLE, FileFormat, format_of
 
 UNUSABLE_PERCENT = 10  # a larger share of files that cannot be used is an error; one file never is
 SAMPLE_BYTES = 16384  # at the start and at the end of a file: what its digest is made of, besides its size
 NAMED = 20  # files that a message names
+
+
+class Listing(NamedTuple):
+    """The usable images of a folder, by relative path, and lines for the log that say what was left out."""
+
+    digests: dict[str, str]
+    formats: dict[str, FileFormat]
+    notes: list[str]
 
 
 def list_images(root: Path) -> list[Path]:
@@ -27,8 +36,8 @@ def list_images(root: Path) -> list[Path]:
     return [root / name for name in _by_type(root)[0]]
 
 
-def checked_images(root: Path) -> tuple[dict[str, str], list[str]]:
-    """The usable files of `list_images`, {relative path: digest}, and lines for the log that say what was left out.
+def checked_images(root: Path) -> Listing:
+    """The usable files of `list_images`.
 
     A file is usable if it can be opened as an image. Digests of equal files are equal. What was found lies in the user's
     cache, and files of the same size and time are not opened again. Raises FileNotFoundError when there is no image,
@@ -45,7 +54,18 @@ def checked_images(root: Path) -> tuple[dict[str, str], list[str]]:
         notes.append(_left_out(problems, len(names), root))
     if found != cache:
         _write_cache(root, found)
-    return {name: digest for name, (_, _, digest) in found.items()}, notes
+    return Listing({name: entry[2] for name, entry in found.items()},
+                   {name: FileFormat(*entry[3:]) for name, entry in found.items()}, notes)
+
+
+def digest_of(path: Path) -> str:
+    """A digest of a file's size, its first and its last SAMPLE_BYTES."""
+    size = path.stat().st_size
+    with open(path, "rb") as file:
+        content = file.read(SAMPLE_BYTES)
+        file.seek(max(0, size - SAMPLE_BYTES))
+        content += file.read()
+    return hashlib.sha256(b"%d " % size + content).hexdigest()[:16]
 
 
 def first_names(names: list[str]) -> str:
@@ -90,19 +110,16 @@ def _inode(path: Path) -> tuple[int, int]:
 
 
 def _checked(path: Path, cached: list | None) -> list:
-    """[size, time of the last change, digest] of an image file, `cached` if size and time are those; one of UNDECODABLE."""
+    """[size, time of the last change, digest, channels, bits] of an image file; one of UNDECODABLE.
+
+    It is `cached` if size and time are those, and if it is no entry from before channels and bits were kept.
+    """
     stat = path.stat()
-    if cached and cached[:2] == [stat.st_size, stat.st_mtime_ns]:
+    if cached and cached[:2] == [stat.st_size, stat.st_mtime_ns] and len(cached) == 5:
         return cached
-    with open(path, "rb") as file:
-        with Image.open(file) as image:
-            if image.mode == "F" or (image.mode == "I" and image.format == "TIFF"):
-                raise ValueError("pixels of 32 bits, 8 and 16 can be read")
-        file.seek(0)
-        content = file.read(SAMPLE_BYTES)
-        file.seek(max(0, stat.st_size - SAMPLE_BYTES))
-        content += file.read()
-    return [stat.st_size, stat.st_mtime_ns, hashlib.sha256(b"%d " % stat.st_size + content).hexdigest()[:16]]
+    with open(path, "rb") as file, Image.open(file) as image:
+        found = format_of(image)
+    return [stat.st_size, stat.st_mtime_ns, digest_of(path), *found]
 
 
 def _reason(error: Exception) -> str:

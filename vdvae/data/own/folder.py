@@ -6,11 +6,13 @@ from pathlib import Path
 import torch
 
 from vdvae.data.files import require
-from vdvae.data.image_file import SUFFIXES, read_image
+from vdvae.data.image_file import SUFFIXES, FileFormat, read_image
 from vdvae.data.images import ImageSet, Splits
-from vdvae.data.listing import checked_images
-from vdvae.data.parts import PARTS, Files, Parts, changes, split_by_name
+from vdvae.data.own.formats import common_format
+from vdvae.data.own.listing import checked_images
+from vdvae.data.own.parts import PARTS, Files, Parts, changes, split_by_name
 
+Formats = dict[str, FileFormat]  # by relative path
 TRIES = 10  # images in a row that may be broken
 
 
@@ -19,15 +21,19 @@ class FolderImages(ImageSet):
 
     decodes = True
 
-    def __init__(self, paths: list[Path], image_size: int):
+    def __init__(self, paths: list[Path], image_size: int, channels: int = 3, bits: int = 8):
         self.paths = paths
-        self.image_shape = (image_size, image_size, 3)
+        self.image_shape, self.bits = (image_size, image_size, channels), bits
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, index: int) -> torch.Tensor:
-        return torch.from_numpy(read_image(self.paths[index], self.image_shape[0]))
+        return self._read(self.paths[index])
+
+    def _read(self, path: Path) -> torch.Tensor:
+        _, size, channels = self.image_shape
+        return torch.from_numpy(read_image(path, size, channels, self.bits))
 
 
 class PartOfFolder(FolderImages):
@@ -36,8 +42,8 @@ class PartOfFolder(FolderImages):
     Such files are named on stderr once and kept in `broken`. Reading raises ValueError after TRIES of them in a row.
     """
 
-    def __init__(self, root: Path, files: Files, image_size: int, notes: list[str]):
-        super().__init__([root / name for name in files], image_size)
+    def __init__(self, root: Path, files: Files, image_size: int, notes: list[str], channels: int = 3, bits: int = 8):
+        super().__init__([root / name for name in files], image_size, channels, bits)
         self.files, self.notes, self.broken = files, notes, {}
 
     def __getitem__(self, index: int) -> torch.Tensor:
@@ -46,7 +52,7 @@ class PartOfFolder(FolderImages):
         for place in range(index, index + TRIES):
             path = self.paths[place % len(self)]
             try:
-                return torch.from_numpy(read_image(path, self.image_shape[0]))
+                return self._read(path)
             except ValueError as error:
                 self._report(str(path), str(error))
         raise ValueError(f"{TRIES} images in a row cannot be read, up to {path}")
@@ -57,23 +63,26 @@ class PartOfFolder(FolderImages):
         self.broken[path] = message
 
 
-def load_folder(root: Path, image_size: int, known: Parts | None = None) -> Splits:
-    """The images below `root`, uint8 [image_size, image_size, 3].
+def load_folder(root: Path, image_size: int, known: Parts | None = None, channels: int | None = None,
+                bits: int | None = None) -> Splits:
+    """The images below `root`, [image_size, image_size, C], uint8 or uint16: those of common_format.
 
     With subfolders train/ and valid/ (and test/, else valid is also test) these are the splits. Otherwise the split is that
     of split_by_name. `known` has the parts of a saved run that goes on; it is empty if the run did not save them.
     Raises FileNotFoundError where a folder or its images are missing, ValueError for fewer than 3 images to split, for
-    only one of train/ and valid/, for too many files that cannot be used, and for a run that cannot go on with these images.
+    only one of train/ and valid/, for too many files that cannot be used, for images of unlike channels or bits, and for a
+    run that cannot go on with these images.
     """
     if not root.is_dir():
         raise FileNotFoundError(f"data_root {root} is no folder: dataset folder reads the {', '.join(SUFFIXES)} images below it")
     named = [part for part in ("train", "valid") if (root / part).is_dir()]
     if len(named) == 1:
         raise ValueError(f"{root} has a subfolder {named[0]}/ alone: give both train/ and valid/, or neither")
-    parts, notes = _named_parts(root) if named else _parts_by_name(root, known)
-    notes += changes(parts, known) if known else []
+    parts, formats, notes = _named_parts(root) if named else _parts_by_name(root, known)
+    channels, bits, changed = common_format(formats, channels, bits)
+    notes += changed + (changes(parts, known) if known else [])
     notes.append("images: " + ", ".join(f"{part} {len(files)}" for part, files in parts.items()))
-    train, valid, *test = (PartOfFolder(root, files, image_size, notes) for files in parts.values())
+    train, valid, *test = (PartOfFolder(root, files, image_size, notes, channels, bits) for files in parts.values())
     return Splits(train, valid, *(test or [valid]))
 
 
@@ -84,26 +93,27 @@ def load_ffhq_1024(root: Path, known: Parts | None = None) -> Splits:
     """
     for part in ("train", "valid"):
         require(root / "ffhq1024" / part, root, f"run_scripts/setup_ffhq1024.sh {root} arranges it")
-    return load_folder(root / "ffhq1024", 1024, known)
+    return load_folder(root / "ffhq1024", 1024, known, channels=3, bits=8)
 
 
-def _named_parts(root: Path) -> tuple[Parts, list[str]]:
+def _named_parts(root: Path) -> tuple[Parts, Formats, list[str]]:
     """The files of the subfolders train/, valid/ and, where it is there, test/; and lines for the log."""
-    parts, notes = {}, []
+    parts, formats, notes = {}, {}, []
     for part in PARTS:
         if (root / part).is_dir():
-            files, said = checked_images(root / part)
-            parts[part] = {f"{part}/{name}": digest for name, digest in files.items()}
-            notes += said
-    return parts, notes
+            found = checked_images(root / part)
+            parts[part] = {f"{part}/{name}": digest for name, digest in found.digests.items()}
+            formats |= {f"{part}/{name}": each for name, each in found.formats.items()}
+            notes += found.notes
+    return parts, formats, notes
 
 
-def _parts_by_name(root: Path, known: Parts | None) -> tuple[Parts, list[str]]:
-    files, notes = checked_images(root)
-    if len(files) < 3:
-        raise ValueError(f"{root} must hold at least 3 images to make train, valid and test, found {len(files)}")
+def _parts_by_name(root: Path, known: Parts | None) -> tuple[Parts, Formats, list[str]]:
+    found = checked_images(root)
+    if len(found.digests) < 3:
+        raise ValueError(f"{root} must hold at least 3 images to make train, valid and test, found {len(found.digests)}")
     if known == {}:
         raise ValueError("this run was saved when a folder was split by the number of its images, so its held-out images are not "
                          "known any more: begin a new run from its weights with --restore_path")
-    parts, said = split_by_name(files, known or {})
-    return parts, notes + said
+    parts, said = split_by_name(found.digests, known or {})
+    return parts, found.formats, found.notes + said

@@ -1,0 +1,1 @@
+"""The data sets with names of their own, a file for each kind."""
