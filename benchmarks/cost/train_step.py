@@ -40,7 +40,7 @@ GRAPHS = {"cuda_graphs": ["--precision", "fp32", "--cuda_graphs"],
           "bf16, cuda_graphs": ["--precision", "bf16", "--cuda_graphs"]}
 COMPILED = {"compile": ["--precision", "fp32", "--compile"]}
 ALL = {"cpu": ["--precision", "bf16", "--compile"], "cuda": ["--precision", "bf16", "--compile", "--cuda_graphs"]}
-OURS = (*LABELLED, "exact_levels", "blocks", "likelihood", "pixel_sigma_param", "pixel_loc")  # settings that the original does not have
+OURS = (*LABELLED, "exact_levels", "blocks")  # settings that the original does not have
 SHARED = [name for name in settings_that_change(Effect.MODEL, Effect.TRAINING) if name not in OURS]
 SCALES = {f"{flag}{' --prior_const1' if const else ''}": ["--sigma_param", flag, *(["--prior_const1"] if const else [])]
           for const in (False, True) for flag in ("vanilla", "upbounded1", "explin")}

@@ -16,7 +16,8 @@ from vdvae.settings.block_strings import parse_decoder_blocks
 from vdvae.settings.table import Effect, Settings, settings_that_change
 
 # The settings that `parameterization` puts into words.
-LABELLED = ("sigma_param", "posterior_sigma_param", "prior_sigma_param", "prior_const1", "posterior", "spectral_reg")
+LABELLED = ("sigma_param", "posterior_sigma_param", "prior_sigma_param", "prior_const1", "posterior", "spectral_reg",
+            "likelihood", "pixel_sigma_param", "pixel_loc")
 # The settings that reports use, and their kinds; `compare` prints the others as they are.
 _KINDS = {name: get_type_hints(Settings)[name] for name in (
     *LABELLED, "seed", "dataset", "dec_blocks", "max_consecutive_skips", "num_variables_visualize", "num_temperatures_visualize")}
@@ -92,7 +93,15 @@ def parameterization(hparams: dict) -> str:
         label = f"{posterior}" if posterior == prior else f"posterior {posterior}, prior {prior}"
     label += "/residual" if hparams.get("posterior") == "residual" else ""
     penalty = hparams.get("spectral_reg")
-    return f"{label}/spectral{penalty:g}" if penalty else label
+    return label + (f"/spectral{penalty:g}" if penalty else "") + _pixels(hparams)
+
+
+def _pixels(hparams: dict) -> str:
+    """`/normal_bounded`, `/normal_exp_identity`, `/bernoulli`; nothing for the mixture, which is the original's."""
+    likelihood = hparams.get("likelihood", "logistic_mixture")
+    if likelihood == "normal":
+        return f"/normal_{hparams['pixel_sigma_param']}" + ("_identity" if hparams["pixel_loc"] == "identity" else "")
+    return "" if likelihood == "logistic_mixture" else f"/{likelihood}"
 
 
 def read_hparam(record: dict) -> dict[str, object]:

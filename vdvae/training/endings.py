@@ -52,7 +52,7 @@ class SkipStreak:
 
 def _advice(reasons: Counter, norms: list[float], hparams: Hparams) -> str:
     if any(reason in reasons for reason in NAN_REASONS):
-        scales = parameterization(vars(hparams))
+        scales = parameterization({name: getattr(hparams, name) for name in STABLE})
         return (f"Losses or gradients are not finite with {scales}: try {'' if scales == parameterization(STABLE) else '--stable, or '}"
                 f"a --lr below {hparams.lr:g}, from a checkpoint before the streak.")
     return (f"Gradient norms, {min(norms, default=0):.4g} at the least, are not below --skip_threshold "

@@ -36,7 +36,7 @@ def _verdict(group: dict, base: dict) -> str:
 def _recommendation(by_label: dict[str, dict]) -> list[str]:
     """The scales to take next, if runs failed and none had these scales."""
     stable = parameterization(STABLE)
-    if stable in by_label or not any(group["failed"] for group in by_label.values()):
+    if any(label.startswith(stable) for label in by_label) or not any(group["failed"] for group in by_label.values()):
         return []
     return [f"The scales that bore the most: --stable, which is {stable} (experiments/EXPERIMENTS.md)."]
 
