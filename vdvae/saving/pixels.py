@@ -1,4 +1,4 @@
-"""Channels, bits and standardisation of own images: a run that goes on, or begins from weights, has those of the saved run."""
+"""Channels, bits and standardisation of own images: a resumed run, or one that begins from weights, has those of the saved run."""
 
 from dataclasses import replace
 from pathlib import Path

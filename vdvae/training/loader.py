@@ -154,7 +154,7 @@ def load_measured(hparams: Hparams, known: Parts | None) -> tuple[Hparams, Split
     """The data set of `hparams`, and `hparams` with what a folder's images say where they ask for nothing.
 
     That is channels, bits, and the mean and standard deviation of training images. `known` is `files` of the saved state that
-    the run goes on from, None for a new run. Raises OSError or ValueError for images that are missing or malformed.
+    the run is resumed from, None for a new run. Raises OSError or ValueError for images that are missing or malformed.
     """
     splits = load_splits(hparams.dataset, hparams.data_root, hparams.image_size, hparams.seed, known, hparams.channels, hparams.bits)
     if DATASETS[hparams.dataset].channels is not None:

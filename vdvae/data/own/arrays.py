@@ -28,7 +28,7 @@ def load_arrays(root: Path, image_size: int, known: Parts | None, channels: int 
 
     A single file is split by a permutation that depends on the number of images alone: 80% train, 10% valid, 10% test. Without
     test.npy, valid is also test. Raises FileNotFoundError for a missing file, and ValueError, naming the file, for what
-    open_array refuses, fewer than 3 images to split, unlike arrays, and other arrays than a run that goes on had, `known`.
+    open_array refuses, fewer than 3 images to split, unlike arrays, and other arrays than those of the resumed run, `known`.
     """
     files = array_files(root)
     if not {"train", "valid"} <= files.keys():

@@ -71,7 +71,7 @@ def load_folder(root: Path, image_size: int, known: Parts | None = None, channel
     of split_by_name. `known` has the parts of a saved run that goes on; it is empty if the run did not save them.
     Raises FileNotFoundError where a folder or its images are missing, ValueError for fewer than 3 images to split, for
     only one of train/ and valid/, for too many files that cannot be used, for images of unlike channels or bits, and for a
-    run that cannot go on with these images.
+    run that cannot be resumed with these images.
     """
     if not root.is_dir():
         raise FileNotFoundError(f"data_root {root} is no folder: dataset folder reads the {', '.join(SUFFIXES)} images below it")
