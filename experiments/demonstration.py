@@ -10,7 +10,7 @@ from tabulate import tabulate
 from tqdm import tqdm
 
 from experiments.shared.failed_runs import wilson
-from experiments.shared.options import add_shared_options, check_options
+from experiments.shared.options import add_shared_options, check_options, exit_code
 from experiments.shared.results import ResultsFile
 from experiments.study.one_run import train
 
@@ -23,22 +23,18 @@ KERNELS = {"default": "SSE41", "avx2": "AVX2", "avx512": "ALL"}  # ATEN_CPU_CAPA
 def main(argv: list[str] | None = None) -> int:
     """Make the runs that are missing, print their table and write it to table.md; 2 for unusable input, 1 if a run broke off."""
     args = _parser().parse_args(argv)
-    try:
-        check_options(args)
-        if min(args.ranks) < 1:
-            raise ValueError(f"--ranks are {args.ranks}, they must be at least 1")
-        results = ResultsFile(Path(args.out, "results.jsonl"), {"device": args.device})
-        fill(results, args)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except RuntimeError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    return exit_code(lambda: _make(args))
+
+
+def _make(args: argparse.Namespace) -> None:
+    check_options(args)
+    if min(args.ranks) < 1:
+        raise ValueError(f"--ranks are {args.ranks}, they must be at least 1")
+    results = ResultsFile(Path(args.out, "results.jsonl"), {"device": args.device})
+    fill(results, args)
     text = table(results.done)
     Path(args.out, "table.md").write_text(text + "\n")
     print(text)
-    return 0
 
 
 def fill(results: ResultsFile, args: argparse.Namespace) -> None:

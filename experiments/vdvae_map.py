@@ -13,7 +13,7 @@ from tabulate import tabulate
 from tqdm import tqdm
 
 from experiments.shared.failed_runs import wilson
-from experiments.shared.options import add_shared_options, check_options
+from experiments.shared.options import add_shared_options, check_options, exit_code
 from experiments.shared.rate_map import Results, cells, draw_map, largest_rate
 from experiments.shared.results import ResultsFile
 from experiments.study.one_run import train
@@ -55,21 +55,17 @@ def main(argv: list[str] | None = None) -> int:
     """Make the runs that are missing, write MODEL.md and MODEL.png into --out; 2 for unusable input, 1 if a run broke off."""
     args = _parser().parse_args(argv)
     args.lrs = args.lrs or list(MODELS[args.model].lrs)
-    try:
-        check_options(args)
-        for variant in args.variants:
-            load_hparams([*MODELS[args.model].flags, *flags_of(variant)])
-        results = ResultsFile(Path(args.out, f"{args.model}.jsonl"), {"model": args.model, "flags": MODELS[args.model].flags})
-        fill(results, args)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except RuntimeError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    return exit_code(lambda: _make(args))
+
+
+def _make(args: argparse.Namespace) -> None:
+    check_options(args)
+    for variant in args.variants:
+        load_hparams([*MODELS[args.model].flags, *flags_of(variant)])
+    results = ResultsFile(Path(args.out, f"{args.model}.jsonl"), {"model": args.model, "flags": MODELS[args.model].flags})
+    fill(results, args)
     wanted = {(variant, lr, seed) for variant in args.variants for lr in args.lrs for seed in range(args.seeds)}
     print(write_report(args, {key: record for key, record in results.done.items() if key in wanted}))
-    return 0
 
 
 def flags_of(variant: str) -> list[str]:

@@ -95,7 +95,7 @@ def _positive_range(parameterization: Parameterization, dtype: torch.dtype) -> s
 
 
 def _first(parameterization: Parameterization, dtype: torch.dtype, holds: Callable[[Tensor], Tensor]) -> float | None:
-    """The lowest finite number where a property of sigma holds, which must go on to hold from there; None if none."""
+    """The lowest finite number where a property of sigma holds, which must hold from there on; None if none."""
     low, high = key_of(torch.finfo(dtype).min, dtype), key_of(torch.finfo(dtype).max, dtype) + 1
     end = high
     while low < high:

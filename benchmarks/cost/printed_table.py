@@ -1,4 +1,4 @@
-"""A table whose rows are printed as soon as they are known; a row that fails says why, and the others go on."""
+"""A table whose rows are printed as soon as they are known; a row that fails says why, and the others follow."""
 
 import gc
 from collections.abc import Callable

@@ -1,6 +1,8 @@
-"""Options that the experiments share, and their checks."""
+"""Options that the experiments share, their checks, and how a command ends."""
 
 import argparse
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -36,3 +38,19 @@ def check_options(args: argparse.Namespace) -> None:
     if Path(args.out).exists() and not Path(args.out).is_dir():
         raise ValueError(f"--out {args.out} is a file, it must be a folder")
     Path(args.out).mkdir(parents=True, exist_ok=True)
+
+
+def exit_code(work: Callable[[], None]) -> int:
+    """Do the work and return 0; after one line on stderr 2 for unusable input (ValueError, OSError).
+
+    1 stands for a run that broke off (RuntimeError).
+    """
+    try:
+        work()
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except RuntimeError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0

@@ -14,6 +14,11 @@ from torch.utils.data import Dataset
 BITS = {np.dtype(np.uint8): 8, np.dtype(np.uint16): 16}  # of a channel
 
 
+def dtype_of(bits: int) -> torch.dtype:
+    """The dtype of images whose grey levels have so many bits, 16 at most."""
+    return torch.uint8 if bits <= 8 else torch.uint16
+
+
 class ImageSet(Dataset, ABC):
     """Images of one shape and one depth.
 

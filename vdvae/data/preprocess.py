@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import torch
 
+from vdvae.data.images import dtype_of
 from vdvae.data.spec import DatasetSpec
 
 
@@ -30,7 +31,7 @@ class Preprocess:
         self.spec, self.memory_format = spec, memory_format
 
     def __call__(self, images: torch.Tensor) -> Batch:
-        expected = torch.uint8 if self.spec.bits <= 8 else torch.uint16
+        expected = dtype_of(self.spec.bits)
         if images.dtype != expected:
             raise TypeError(f"images of {self.spec.bits} bits must be {expected}, got {images.dtype}")
         if images.ndim != 4:

@@ -15,7 +15,7 @@ def load_splits(name: str, data_root: str, image_size: int, seed: int = 0, known
 
     image_size: pixels on a side; chosen freely for `folder`, a fact for every other set.
     seed: draws the ten images of photos32_ten; every other split is the same for all seeds.
-    known: for folders of images, the parts of a saved run that goes on (see folder.load_folder).
+    known: for folders of images, the parts of a saved run that is resumed (see folder.load_folder).
     channels, bits: for `folder`, those that image files are read with and that arrays must have; None: what they have.
     Raises ValueError for an unknown name, an image_size that the set does not have or a malformed file, and
     FileNotFoundError, naming the script that gets it, for a missing one.

@@ -42,8 +42,8 @@ class VAE(nn.Module):
         """Score a batch: `input` `[B, C, H, W]` standardised, `target` `[B, H, W, C]` in [-1, 1].
 
         Draws one standard normal tensor per decoder block, in block order, from the global generator, and then the noise of a
-        likelihood of Normals. Distributions and
-        likelihood are float32 whatever the convolutions run in. Raises ValueError for tensors of another shape or kind.
+        likelihood of Normals. Distributions and likelihood are float32 whatever the convolutions run in. Raises ValueError for
+        tensors of another shape or kind.
         Only after `eval()` does it raise ValueError for a target outside [-1, 1]: in training the host waits for no value.
         """
         self._check_input(input)

@@ -57,7 +57,7 @@ class RunLogger:
             append_whole(self.folder / name, (line + "\n").encode())
         except OSError as error:
             if not self.lost:
-                print(f"error: a line of {name} could not be written, training goes on: {error}", file=sys.stderr)
+                print(f"error: a line of {name} could not be written, training continues: {error}", file=sys.stderr)
             self.lost += 1
 
     def _copy(self, method: str, *arguments) -> None:
@@ -66,7 +66,7 @@ class RunLogger:
             if self.board:
                 getattr(self.board, method)(*arguments)
         except OSError as error:
-            print(f"error: TensorBoard's files could not be written, the run goes on without them: {error}", file=sys.stderr)
+            print(f"error: TensorBoard's files could not be written, the run continues without them: {error}", file=sys.stderr)
             self.board = None
 
 

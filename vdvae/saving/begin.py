@@ -1,4 +1,4 @@
-"""Begin a run or go on with one: the state that it starts from, its folder and its logs."""
+"""Begin a run or resume one: the state that it starts from, its folder and its logs."""
 
 import json
 import math
@@ -26,7 +26,7 @@ from vdvae.settings.table import CHANGEABLE, Effect, settings_that_change
 from vdvae.step.acceleration import acceleration_line
 
 LOGS = (LOG_FILE, TEXT_FILE, EVENTS_FILE)
-MUST_STAY = settings_that_change(Effect.MODEL, Effect.DATA, Effect.TRAINING)  # when a run goes on
+MUST_STAY = settings_that_change(Effect.MODEL, Effect.DATA, Effect.TRAINING)  # when a run is resumed
 
 Data = TypeVar("Data")
 LoadData = Callable[[Hparams, Parts | None], tuple[Hparams, Data]]
@@ -51,7 +51,7 @@ def begin_or_resume(hparams: Hparams, world: World,
     if any(world.gather_objects(_is_finished(hparams, position))):
         if world.is_main:
             print(f"{hparams.run_folder} is finished, after {position.iteration} updates: nothing is done. A larger "
-                  "--num_iters or --num_epochs goes on with it")
+                  "--num_iters or --num_epochs continues it")
         return None
     if hparams.resume and world.is_main:
         _reopen(hparams.run_folder, position)
@@ -107,7 +107,7 @@ def _check_start(hparams: Hparams, world: World) -> None:
     may_be_there = hparams.test_eval or hparams.restore_path or hparams.restore_log_path or hparams.resume
     if world.is_main and (hparams.run_folder / LOG_FILE).exists() and not may_be_there:
         raise HparamsError(f"{hparams.run_folder} holds a run already, and nothing is overwritten: choose another --desc or "
-                           "--save_dir, or go on with it: --resume")
+                           "--save_dir, or resume it: --resume")
     if hparams.tensorboard:
         check_tensorboard()
 
@@ -121,9 +121,9 @@ def _check_same_run(position: Position, hparams: Hparams, world: World) -> None:
     differing = {name: value for name, value in new.items() if value != saved[name]}
     if differing:
         words = "; ".join(f"{name} was {saved[name]!r}, is {value!r}" for name, value in differing.items())
-        raise HparamsError(f"--resume goes on with the same run, but {words}: give the old value, or {_way_to(differing)}")
+        raise HparamsError(f"--resume continues the same run, but {words}: give the old value, or {_way_to(differing)}")
     if position.ranks != world.size:
-        raise HparamsError(f"--resume goes on with the same ranks: there were {position.ranks}, now {world.size}")
+        raise HparamsError(f"--resume needs the same ranks: there were {position.ranks}, now {world.size}")
 
 
 def _way_to(differing: dict) -> str:

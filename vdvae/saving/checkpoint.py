@@ -91,7 +91,7 @@ def restore_log(path: str) -> tuple[int, int, Counters]:
     try:
         read_lines(_existing(path), take)
         if not last:
-            raise ValueError(f"{path}: no train_loss line to go on from")
+            raise ValueError(f"{path}: no train_loss line to continue from")
         counters, epoch = Counters.of_line(last), typed(int, last.get("epoch"), "epoch")
     except ValueError as error:
         raise CheckpointError(str(error)) from error

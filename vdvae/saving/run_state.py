@@ -1,4 +1,4 @@
-"""Folders with everything that the next update depends on, from which a run goes on to the bit; the last two are kept."""
+"""Folders with everything that the next update depends on, from which a run continues to the bit; the last two are kept."""
 
 import hashlib
 import json
@@ -80,7 +80,7 @@ def load_state_folder(run_folder: Path, restore: Callable[[Position, dict, Path]
             damages.append(str(error))
     if damages:
         raise CheckpointError("no checkpoint is whole: " + "; ".join(damages))
-    raise FileNotFoundError(f"nothing to go on from: {run_folder / FOLDER} holds no checkpoint")
+    raise FileNotFoundError(f"nothing to resume from: {run_folder / FOLDER} holds no checkpoint")
 
 
 def _name(iteration: int) -> str:

@@ -126,9 +126,9 @@ class Settings:
     restore_path: str | None = setting(None, "weights (…-model.th)", START)
     restore_ema_path: str | None = setting(None, "averaged weights (…-model-ema.th); none: those of restore_path", START)
     restore_optimizer_path: str | None = setting(None, "optimizer state (…-opt.th)", START)
-    resume: str | None = setting(None, "must: go on with the run in save_dir/desc; auto: or begin it; alone: must", START)
+    resume: str | None = setting(None, "must: continue the run in save_dir/desc; auto: or begin it; alone: must", START)
     change: str = setting("", "with resume: new values in the saved run, such as lr=1e-4,wd=0.01", NOTHING)
-    restore_log_path: str | None = setting(None, "log (…-log.jsonl): step, epoch and counters go on from it", START)
+    restore_log_path: str | None = setting(None, "log (…-log.jsonl): step, epoch and counters continue from it", START)
     test_at_end: bool = setting(False, "score the averaged weights on the test images when training ends", NOTHING)
     test_eval: bool = setting(False, "print the loss on the test images and stop", NOTHING)
     importance_samples: int | None = setting(

@@ -23,8 +23,9 @@ def sample_run(run: Path, out: Path, world: World, n: int = 64, temperature: flo
                n_batch: int = 16) -> str:
     """Draw `n` images with the run's averaged weights, write them to `out` and say so; `seed` and `n_batch` decide the noise.
 
-    `out` becomes one sheet if it ends in .png, the array `images` [n, H, W, C] if it ends in .npz, and without an ending a folder
-    of 000000.png, 000001.png, ..., as write_image writes them. The sheet is as `shown` gives the images. Raises OSError or ValueError, and then leaves nothing there.
+    `out` becomes one sheet of what `shown` gives if it ends in .png, the array `images` [n, H, W, C], uint8 or uint16, if it
+    ends in .npz, and without an ending a folder of 000000.png, 000001.png, ..., as write_image writes them. Raises OSError or
+    ValueError, and then leaves nothing there.
     """
     write = _writer(out)
     vae, hparams, _ = load(run, world.device)

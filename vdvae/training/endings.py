@@ -10,7 +10,7 @@ from vdvae.settings.table import STABLE
 
 
 class Stopped(RunEnded):
-    """A signal asked the run to stop; the state is saved, and --resume goes on."""
+    """A signal asked the run to stop; the state is saved, and --resume continues the run."""
 
     exit_code = 75  # EX_TEMPFAIL: batch systems take it for "try again"
 

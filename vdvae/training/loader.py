@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
-from vdvae.data.images import ArrayImages, ImageSet, Splits
+from vdvae.data.images import ArrayImages, ImageSet, Splits, dtype_of
 from vdvae.data.own.arrays import array_files
 from vdvae.data.own.parts import Parts
 from vdvae.data.own.standardise import measured
@@ -43,7 +43,7 @@ class ResidentImages:
         if self.pixels is None:
             return (self.images.__getitems__(order[i : i + n_batch]) for i in range(0, len(order), n_batch))
         on_device = torch.tensor(order, device=self.device)
-        dtype = torch.uint8 if self.images.bits <= 8 else torch.uint16
+        dtype = dtype_of(self.images.bits)
         return (self.pixels.index_select(0, indices).view(dtype) for indices in on_device.split(n_batch))
 
 

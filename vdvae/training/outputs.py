@@ -23,7 +23,7 @@ from vdvae.training.sample_sheet import write_sample_sheet
 
 
 class Outputs:
-    """Writes into the log's folder; training goes on when the disk is full.
+    """Writes into the log's folder; training continues when the disk is full.
 
     `not_saved` says, for the message at the end of the run, why the last checkpoint could not be written; else it is empty.
     """
@@ -65,7 +65,7 @@ class Outputs:
         self.world.barrier()
 
     def _save_state(self) -> None:
-        """Write the full state, from which --resume goes on."""
+        """Write the full state, from which --resume continues."""
         noises = self.world.gather_objects(noise_state(self.world))
         self._log_broken()
         if self.world.is_main:

@@ -87,7 +87,7 @@ class Trainer:
     def _stop(self) -> NoReturn:
         self.digest.close()
         self._check_saved(self.outputs.not_saved, "stopped by a signal at")
-        raise Stopped(f"stopped by a signal at step {self.state.iteration}: --resume goes on{self.outputs.failures}")
+        raise Stopped(f"stopped by a signal at step {self.state.iteration}: --resume continues the run{self.outputs.failures}")
 
     def _check_saved(self, failure: str, ending: str) -> None:
         """Raise NotSaved on all ranks if one has a `failure`."""

@@ -65,7 +65,7 @@ def block_of(texts):
 
 
 def differences(before, after):
-    """Lines only in `after`, stripped; lines of `before` must all be there still, but for those of a KL."""
+    """Lines only in `after`, stripped; lines of `before` must all be there still, except those of a KL."""
     new = [line.strip() for line in after.splitlines() if line not in before.splitlines()]
     lost = [line for line in before.splitlines() if line not in after.splitlines()]
     assert all("kl" in line for line in lost), lost

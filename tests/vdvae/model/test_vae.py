@@ -26,7 +26,7 @@ def test_initial_weights(small_hparams):
                 scale = enc_depth**-0.5
             if name.endswith("z_proj.weight") or name.endswith("resnet.c4.weight"):
                 scale = dec_depth**-0.5
-            # of n >= 256 uniform draws the largest is above 0.95 of the bound, but for one case in 500,000
+            # of n >= 256 uniform draws the largest is above 0.95 of the bound, except in one case of 500,000
             assert 0.95 * scale < value.abs().max() / uniform_bound(value) <= scale, name
     assert torch.equal(state["decoder.gain"], torch.ones(1, 64, 1, 1))
 

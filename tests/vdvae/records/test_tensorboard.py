@@ -90,7 +90,7 @@ def test_a_full_disk_is_reported_once_and_the_log_goes_on(tmp_path, capsys):
         for step in range(8):
             log(type="train_loss", **{f"figure {n}": 1.0 for n in range(30)} | {"step": step} if step % 2 else {"step": step})
     log.sheet(tmp_path / "sheet.png", 9)
-    assert capsys.readouterr().err.count("error: TensorBoard's files could not be written, the run goes on without them: ") == 1
+    assert capsys.readouterr().err.count("error: TensorBoard's files could not be written, the run continues without them: ") == 1
 
 
 def test_a_folder_that_cannot_be_made_ends_no_run(undisturbed, tmp_path, capsys):

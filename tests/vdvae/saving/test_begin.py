@@ -1,4 +1,4 @@
-"""Runs that stop, crash or cannot be saved, and go on with the bits of the undisturbed one."""
+"""Runs that stop, crash or cannot be saved, and resume with the bits of the undisturbed one."""
 
 import errno
 import json
@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[3]
 def test_a_stopped_run_goes_on_to_the_bit(undisturbed, tmp_path, monkeypatch, after, step):
     with monkeypatch.context() as patch:
         stopping(patch, after)
-        with pytest.raises(Stopped, match=f"at step {step}: --resume goes on"):
+        with pytest.raises(Stopped, match=f"at step {step}: --resume continues the run"):
             train(tmp_path)
     assert vdvae.load(tmp_path / "run").hparams.lr == 0.03  # stopped before its first save, it can be drawn from
     assert not (tmp_path / "run/finished.json").exists()

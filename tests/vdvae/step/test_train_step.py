@@ -1,4 +1,4 @@
-"""One update: what is skipped changes nothing, and the reasons are told apart."""
+"""One update: what is skipped changes nothing, and the reasons are distinguished."""
 
 import pytest
 import torch

@@ -116,7 +116,7 @@ def test_a_signal_after_lines_were_lost_is_a_saved_state(tmp_path, monkeypatch):
     def full():
         raise OSError(28, "No space left on device")
 
-    with pytest.raises(Stopped, match="--resume goes on; [0-9]+ lines of the logs are lost"):
+    with pytest.raises(Stopped, match="--resume continues the run; [0-9]+ lines of the logs are lost"):
         train(tmp_path)
 
 

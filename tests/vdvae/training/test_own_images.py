@@ -1,4 +1,4 @@
-"""Runs on a folder of images that is not perfect, and that changes before the run goes on."""
+"""Runs on a folder of images that is not perfect, and that changes before the run is resumed."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Whole runs: the files they leave, how they go on, what they refuse."""
+"""Whole runs: the files they leave, how they resume, what they refuse."""
 
 import json
 import math

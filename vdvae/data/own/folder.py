@@ -68,7 +68,7 @@ def load_folder(root: Path, image_size: int, known: Parts | None = None, channel
     """The images below `root`, [image_size, image_size, C], uint8 or uint16: those of common_format.
 
     With subfolders train/ and valid/ (and test/, else valid is also test) these are the splits. Otherwise the split is that
-    of split_by_name. `known` has the parts of a saved run that goes on; it is empty if the run did not save them.
+    of split_by_name. `known` has the parts of a saved run that is resumed; it is empty if the run did not save them.
     Raises FileNotFoundError where a folder or its images are missing, ValueError for fewer than 3 images to split, for
     only one of train/ and valid/, for too many files that cannot be used, for images of unlike channels or bits, and for a
     run that cannot be resumed with these images.

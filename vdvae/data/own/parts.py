@@ -7,7 +7,7 @@ from vdvae.data.own.listing import first_names
 
 PARTS = ("train", "valid", "test")
 HELD_OUT_PERCENT = 10  # for valid, and as much for test
-KEPT_PERCENT = 50  # of a run's images that must still be there when it goes on
+KEPT_PERCENT = 50  # of a run's images that must still be there when it is resumed
 
 Files = dict[str, str]  # {relative path: digest of the content}
 Parts = dict[str, Files]  # by PARTS

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from vdvae.data.images import dtype_of
 from vdvae.data.spec import DatasetSpec
 from vdvae.model.blocks import conv
 
@@ -29,7 +30,7 @@ class PixelLayer(nn.Module):
         self.step = 8 if spec.five_bit else 1  # between the grey levels, in those of the images
         self.top_level = spec.top_level + 1 - self.step
         self.bin_width = self.step / self.half_range
-        self.dtype = torch.uint8 if spec.bits <= 8 else torch.uint16
+        self.dtype = dtype_of(spec.bits)
         self.out_conv = conv(width, outputs, 1)
 
     def parameters_of(self, state: Tensor) -> Tensor:
