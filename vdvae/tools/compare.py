@@ -26,6 +26,7 @@ COMPARED = [
     name for name in settings_that_change(Effect.MODEL, Effect.DATA, Effect.TRAINING, Effect.LENGTH, Effect.ROUNDING)
     if name not in (*LABELLED, "seed")  # runs differ in these on purpose
 ]
+_NAMED_UP_TO = 4  # runs of one value in a warning
 
 
 class Spread(NamedTuple):
@@ -190,8 +191,12 @@ def _run_row(run: RunLog) -> dict:
 
 
 def _by_value(values: dict[str, object]) -> str:
-    """`384 (runs/a, runs/b); 512 (runs/c)`."""
+    """`384 (runs/a); 512 (runs/b)`; of many runs only those are named whose value is not the commonest one."""
     names = {}
     for name, value in values.items():
         names.setdefault(str(value), []).append(name)
-    return "; ".join(f"{value} ({', '.join(of_value)})" for value, of_value in names.items())
+    commonest = max(names, key=lambda value: len(names[value]))
+    named = {value: ", ".join(of_value) for value, of_value in names.items()}
+    if len(names[commonest]) > _NAMED_UP_TO:
+        named[commonest] = f"the other {len(names[commonest])} runs"
+    return "; ".join(f"{value} ({text})" for value, text in named.items())

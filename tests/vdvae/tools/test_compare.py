@@ -99,6 +99,11 @@ def test_differing_hyper_parameters_are_named_with_their_values(write_run):
     assert compare(a, b, c)["warnings"] == [f"runs differ in lr: 0.0001 ({a}, {c}); 0.0002 ({b})"]
 
 
+def test_of_many_runs_those_that_differ_from_most_are_named(write_run):
+    runs = [write_run(f"r{n}", seed=n, lr=2e-4 if n == 2 else 1e-4) for n in range(6)]
+    assert compare(*runs)["warnings"] == [f"runs differ in lr: 0.0001 (the other 5 runs); 0.0002 ({runs[2]})"]
+
+
 @pytest.mark.parametrize("key, value", [
     ("dataset", "imagenet32"), ("enc_blocks", "8x2"), ("dec_blocks", "1x1,8m1"), ("width", 8), ("n_batch", 1),
     ("skip_threshold", -1), ("num_iters", 50), ("num_epochs", 3), ("precision", "bf16"), ("optimizer", "apex"),
@@ -165,8 +170,9 @@ def test_a_run_failed_by_a_nan_by_its_final_loss_or_by_getting_stuck(write_run):
 def test_the_text_ends_with_the_verdict_and_the_next_command(write_run, capsys):
     vanilla = write_run("v 1", "vanilla", high=2, nan=3)
     assert main([write_run("a", high=1), vanilla]) == 0
-    verdict, _, scales, _, following = capsys.readouterr().out.splitlines()[-5:]  # between them the rule and an empty line
-    assert verdict.startswith("Failed: vanilla in 1 of 1 runs. explin in none of 1.") and "--stable" in scales
+    verdict, other, _, scales, _, following = capsys.readouterr().out.splitlines()[-6:]  # after them the rule, an empty line
+    assert verdict.startswith("vanilla: 1 of 1 runs failed, NaN updates 3, ") and other.startswith("explin: 0 of 1 runs failed, ")
+    assert "--stable" in scales
     python, command = following.removeprefix("Next, where it began: ").split(" ", 1)
     assert Path(python).resolve() == Path(sys.executable).resolve() and command == f"-m vdvae.inspect '{vanilla}'"
 

@@ -141,7 +141,7 @@ def test_the_page_needs_nothing_else(write_run, tmp_path):
 def test_the_page_begins_with_the_verdict_its_picture_and_the_next_command(write_run, tmp_path):
     _, text = write_report(tmp_path, write_run("a"), write_run("b", sigma_param="vanilla", high=3))
     first = text[:text.index("Table 4")]
-    places = [first.index(part) for part in ("No run failed (vanilla", "<img", f"-m vdvae.inspect {tmp_path / 'b'}<")]
+    places = [first.index(part) for part in ("vanilla: 0 of 1 runs failed", "<img", f"-m vdvae.inspect {tmp_path / 'b'}<")]
     assert places == sorted(places)
 
 
