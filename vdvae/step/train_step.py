@@ -36,7 +36,7 @@ class TrainStep:
         self.buckets_are_final = world.size == 1 or several
 
     def __call__(self, input: Tensor, target: Tensor, lr: float | Tensor, stop: bool | Tensor = False) -> StepResult:
-        """Score and learn from `input` `[B, 3, H, W]` and `target` `[B, H, W, 3]` at learning rate `lr`.
+        """Score and learn from `input` `[B, C, H, W]` and `target` `[B, H, W, C]` at learning rate `lr`.
 
         `stop` changes nothing here; it is sent with the losses, so that all ranks see it at the same update. B must be a
         multiple of accumulate_steps.
