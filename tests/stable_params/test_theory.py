@@ -61,3 +61,12 @@ def test_a_residual_posterior_has_no_gradient_by_its_prior(posterior, steepest, 
     sigma, distance, (by_loc, by_prior_loc, by_raw, by_prior_raw) = gradients(posterior, prior, residual=True)
     assert at_most(by_loc, distance) and at_most(by_prior_loc, 0) and at_most(by_prior_raw, 0)
     assert at_most(by_raw, steepest(sigma))
+
+
+@pytest.mark.parametrize("posterior, prior, nats", [
+    (ExpLin(), Constant(1), 0), (UpBounded(2), Constant(1), 0), (ExpLin(), Bounded(0.25, 1.75), 0), (UpBounded(1), UpBounded(1), 0),
+    (UpBounded(1), Constant(1), math.log(2) - 3 / 8), (ExpLin(), DownBounded(1), math.log(2) - 3 / 8)],
+    ids=lambda value: getattr(value, "flag", None))
+def test_scales_that_start_alike_begin_without_a_rate(posterior, prior, nats):
+    zero = torch.zeros((), dtype=torch.float64)
+    assert posterior.normal(zero, zero).kl(prior.normal(zero, zero)).item() == pytest.approx(nats, abs=1e-12)

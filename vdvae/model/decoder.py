@@ -32,6 +32,11 @@ class LatentScales(NamedTuple):
         posterior = self.posterior.normal(*posterior_out.chunk(2, dim=1))
         return ResidualNormal(posterior, prior) if self.residual else posterior, prior
 
+    def first_kl(self) -> float:
+        """Nats of a latent whose raw outputs are 0, as those of a new model nearly are; 0 if both scales start alike."""
+        posterior, prior = self.normals(torch.zeros(1, 2), torch.zeros(1, 2))
+        return posterior.kl(prior).item()
+
 
 class Latent(NamedTuple):
     """What one decoder block did with a batch, float32. Its Normals are made anew when asked for: that keeps memory small."""

@@ -1,5 +1,6 @@
 """The very deep VAE: encoder, decoder and objective."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -64,6 +65,12 @@ class VAE(nn.Module):
     def latent_shapes(self) -> list[tuple[int, int, int]]:
         """(zdim, res, res) of one image's latent in each block, in block order."""
         return [(block.zdim, block.resolution, block.resolution) for block in self.decoder.dec_blocks]
+
+    def first_rate(self) -> float:
+        """The rate of a new model, nats per dimension, as far as its scales alone make it."""
+        decoder = self.decoder
+        latents = sum(map(math.prod, self.latent_shapes))
+        return decoder.dec_blocks[0].scales.first_kl() * latents / (decoder.channels * decoder.image_size**2)
 
     @torch.no_grad()
     def encode(self, input: Tensor) -> list[Latent]:

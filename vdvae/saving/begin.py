@@ -27,6 +27,7 @@ from vdvae.step.acceleration import acceleration_line
 
 LOGS = (LOG_FILE, TEXT_FILE, EVENTS_FILE)
 MUST_STAY = settings_that_change(Effect.MODEL, Effect.DATA, Effect.TRAINING)  # when a run is resumed
+NO_RATE = 0.01  # nats per dimension
 
 Data = TypeVar("Data")
 LoadData = Callable[[Hparams, Parts | None], tuple[Hparams, Data]]
@@ -58,6 +59,7 @@ def begin_or_resume(hparams: Hparams, world: World,
     log = _open_log(hparams, world, state.iteration)
     if position is None:
         log_start(hparams, state.vae, world, log)
+        _say_first_rate(hparams, state.vae, log)
     for message in (*messages, acceleration_line(hparams)):
         log(message)
     if position is not None:
@@ -164,7 +166,7 @@ def _open_log(hparams: Hparams, world: World, first_step: int) -> RunLogger:
 
 
 def log_start(hparams: Hparams, vae: VAE, world: World, log: RunLogger) -> None:
-    """One line for each hyper-parameter, and one on the model and the machine."""
+    """One line for each hyper-parameter, and two on the model and the machine."""
     for name, value in sorted(vars(hparams).items()):
         log(type="hparam", key=name, value=value)
     for name, value in (("mpi_size", world.size), ("local_rank", world.local_rank)):
@@ -172,6 +174,13 @@ def log_start(hparams: Hparams, vae: VAE, world: World, log: RunLogger) -> None:
     count = sum(parameter.numel() for parameter in vae.parameters())
     log(f"blocks: --enc_blocks {hparams.enc_blocks} --dec_blocks {hparams.dec_blocks}")
     log(f"{hparams.desc}: {count:,} parameters, {world.size} rank(s) on {world.device.type}, PyTorch {torch.__version__}")
+
+
+def _say_first_rate(hparams: Hparams, vae: VAE, log: RunLogger) -> None:
+    """A line if the scales alone give a new model a rate."""
+    rate = vae.first_rate()
+    if rate > NO_RATE and not hparams.restore_path:
+        log(f"the scales of posteriors and priors start apart: the rate begins at {rate:.3g} nats/dim (docs/theory.md)")
 
 
 def _reopen(folder: Path, position: Position | None) -> None:

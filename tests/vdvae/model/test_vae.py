@@ -68,3 +68,13 @@ def test_what_does_not_fit_the_model_is_named(small_hparams, small_batch):
     ):
         with pytest.raises(ValueError, match=words):
             call()
+
+
+@pytest.mark.parametrize("flags, nats", [
+    (["--stable"], 0), (["--sigma_param", "upbounded1", "--prior_const1"], math.log(2) - 3 / 8),
+    (["--sigma_param", "upbounded1", "--posterior", "residual"], math.log(2) - 3 / 8)])
+def test_the_rate_of_a_new_model_is_that_of_its_scales(small_hparams, small_batch, flags, nats):
+    vae = VAE(small_hparams(*flags))
+    latents = sum(math.prod(shape) for shape in vae.latent_shapes)
+    assert vae.first_rate() == pytest.approx(nats * latents / (8 * 8 * 3), rel=1e-5)
+    assert vae(*small_batch).rate.mean().item() == pytest.approx(vae.first_rate(), rel=0.02, abs=0.01)

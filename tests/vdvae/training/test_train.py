@@ -57,6 +57,16 @@ def test_log_lines_have_the_originals_keys_and_cover_each_update_once(finished):
     assert (last["step"], last["n_images"]) == (12, 10) and last["elbo"] == pytest.approx(last["distortion"] + last["rate"])
 
 
+def test_scales_that_start_apart_are_named_when_a_run_begins(finished, tmp_path):
+    scales = ("--sigma_param", "upbounded1", "--prior_const1", "--num_iters", 1)
+    apart = train(tmp_path, *scales)
+    first = records(apart / "log.jsonl", "train_loss")[0]
+    (line,) = [line for line in (apart / "log.txt").read_text().splitlines() if "start apart" in line]
+    assert float(line.split("begins at ")[1].split()[0]) == pytest.approx(first["rate"], rel=0.02)
+    again = train(tmp_path / "given", *scales, "--restore_path", apart / "latest-model.th")
+    assert not any("start apart" in (folder / "log.txt").read_text() for folder in (finished, again))
+
+
 def test_it_evaluates_after_every_so_many_epochs_and_at_the_end(tmp_path):
     folder = train(tmp_path, "--epochs_per_eval", 2)  # of two updates each
     assert [(line["epoch"], line["step"]) for line in records(folder / "log.jsonl", "eval_loss")] == [(0, 2), (2, 6), (4, 10), (5, 12)]
