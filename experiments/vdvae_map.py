@@ -21,8 +21,8 @@ from vdvae import load_hparams
 
 RESIDUAL = "/residual"  # at the end of a variant: the posterior is relative to the prior
 VARIANTS = ("vanilla", "vanilla/constant1", "explin", "upbounded1", "explin/constant1", "upbounded1/constant1",
-            "explin/bounded0.1_1", "explin/bounded0.3_1", "explin/bounded0.3_1.7", "upbounded1/bounded0.3_1",
-            "explin/downbounded0.3", "explin/residual", "explin/bounded0.3_1/residual")
+            "upbounded2/constant1", "explin/bounded0.1_1", "explin/bounded0.3_1", "explin/bounded0.3_1.7",
+            "upbounded1/bounded0.3_1", "explin/downbounded0.3", "explin/residual", "explin/bounded0.3_1/residual")
 FAR = 2.0  # a run diverged if it ends above so many times the median of the others
 RULE = (f"A run failed if an update was NaN or infinite, if it got stuck, or if it diverged: its final loss is not finite, or above "
         f"{FAR:g} times the median of the runs at this rate that neither had NaN nor got stuck.")

@@ -223,7 +223,7 @@ def _parser() -> argparse.ArgumentParser:
     for item in fields(Hparams):
         group = parser.add_argument_group(GROUPS[item.name]) if item.name in GROUPS else group
         if item.name == "sigma_param":
-            group.add_argument("--stable", action="store_true", help="the scales that bear the most: as --sigma_param explin "
+            group.add_argument("--stable", action="store_true", help="scales that bear higher learning rates: as --sigma_param explin "
                                "--prior_const1, whatever the sets say")
         names = ["--hps", "--hparam_sets"] if item.name == "hps" else [f"--{item.name}"]
         meaning = f"{item.metadata['meaning']} (default: {item.default})".replace("%", "%%")

@@ -33,7 +33,7 @@ def test_runs_that_did_not_fail_show_nothing():
 
 def test_stable_scales_are_recommended_where_runs_failed_that_had_others():
     vanilla, explin, stable = (group(*each) for each in (("vanilla", 1), ("explin", 0), ("explin/prior_const1", 1)))
-    assert sentences([vanilla, explin])[-1].startswith("The scales that bore the most: --stable, which is explin/prior_const1")
+    assert sentences([vanilla, explin])[-1].startswith("Scales that bear higher learning rates: --stable, which is explin/prior_const1")
     assert sentences([vanilla, stable])[-1] == RULE
 
 

@@ -41,4 +41,4 @@ def _conclusion(groups: list[dict]) -> list[str]:
         return ["No run failed: this says nothing about stability."]
     if any(group["parameterization"].startswith(stable) for group in groups) or not any(group["failed"] for group in groups):
         return []
-    return [f"The scales that bore the most: --stable, which is {stable} (experiments/EXPERIMENTS.md)."]
+    return [f"Scales that bear higher learning rates: --stable, which is {stable} (experiments/EXPERIMENTS.md)."]
