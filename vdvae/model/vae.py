@@ -67,7 +67,7 @@ class VAE(nn.Module):
         return [(block.zdim, block.resolution, block.resolution) for block in self.decoder.dec_blocks]
 
     def first_rate(self) -> float:
-        """The rate of a new model, nats per dimension, as far as its scales alone make it."""
+        """The rate of a new model from its scales alone, nats per dimension: what it is where all raw outputs are 0."""
         decoder = self.decoder
         latents = sum(map(math.prod, self.latent_shapes))
         return decoder.dec_blocks[0].scales.first_kl() * latents / (decoder.channels * decoder.image_size**2)

@@ -54,7 +54,7 @@ class TrainingState:
         return tensors | ({"singular_vectors": self.penalty.vectors} if self.penalty else {})
 
     def restore(self, position: Position, tensors: dict, path: Path) -> None:
-        """Set everything to a saved state, but for the noise.
+        """Set everything except the noise to a saved state.
 
         Raises CheckpointError, naming `path` and what is wrong there, for tensors that do not fit this model and these ranks.
         """
